@@ -1,0 +1,2 @@
+"""noisette."""
+__version__ = "0.1.0"

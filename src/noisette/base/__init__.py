@@ -1,0 +1,1 @@
+"""What every layer stands on: errors, names, seeds, configs, files, shapes. Imports nothing of noisette's."""

@@ -1,0 +1,37 @@
+"""Errors that a person can act on. Each prints as one line; none needs a traceback."""
+
+import difflib
+from collections.abc import Iterable
+
+
+class NoisetteError(Exception):
+    """Work that had begun could not be finished (exit code 1): a diverged loss, a full disk."""
+
+    exit_code = 1
+
+
+class Refusal(NoisetteError):
+    """Bad input, refused before any work (exit code 2): what was found, what was expected."""
+
+    exit_code = 2
+
+
+def nearest(word: str, choices: Iterable[str]) -> str | None:
+    """The choice that looks most like `word`, or None when none does."""
+    by_lower_case = {choice.lower(): choice for choice in choices}
+    close = difflib.get_close_matches(word.lower(), by_lower_case, n=1, cutoff=0.5)
+    return by_lower_case[close[0]] if close else None
+
+
+def unknown(kind: str, found: object, choices: Iterable[str]) -> Refusal:
+    """The refusal of a name that is not among `choices`: lists them and names the nearest."""
+    choices = list(choices)
+    guess = nearest(str(found), choices)
+    hint = f"; did you mean {guess!r}?" if guess else ""
+    shown = ", ".join(choices) if len(choices) <= 40 else f"{', '.join(choices[:40])}, ... ({len(choices)} in all)"
+    return Refusal(f"unknown {kind} {found!r}: expected one of {shown}{hint}")
+
+
+def one_line(error: BaseException) -> str:
+    """The error's message with every run of white space folded to one blank."""
+    return " ".join(str(error).split()) or type(error).__name__

@@ -1,0 +1,1 @@
+"""The mathematics: noise levels, preconditioning, the loss, samplers, exact oracles. The network is handed in."""

@@ -11,9 +11,10 @@ sigma_t = sqrt(1 / alpha_bar_t - 1).
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from noisette.base.config import require
@@ -53,6 +54,7 @@ class LevelRange:
         require(self.rho > 0, f"rho {self.rho}", "a positive number")
 
 
+@runtime_checkable
 class Schedule(Protocol):
     """Makes a table of `steps` levels within a range."""
 
@@ -146,7 +148,7 @@ def level_table(schedule: str, steps: int, within: LevelRange) -> Table:
     return table
 
 
-def pick(table: Table, steps: int) -> Table:
+def pick(table: Table, steps: int) -> Float[Tensor, " picked"]:
     """`steps` levels of a longer table, evenly spaced by index, the noisiest always among them.
 
     This is the "trailing" spacing of Lin et al. 2023 (table 2): sampling starts at the level that is nearest pure noise.
@@ -154,7 +156,8 @@ def pick(table: Table, steps: int) -> Table:
     """
     T = len(table)
     require(1 <= steps <= T, f"{steps} sampling steps", f"1 to {T}, the levels that the model was trained on")
-    return table[(torch.arange(steps, dtype=torch.float64) * T / steps).floor().long()]
+    t = (T - torch.arange(steps, dtype=torch.float64) * T / steps).round().long()  # from T down, none is 0
+    return table[T - t]
 
 
 def grid(table: Table) -> list[float]:

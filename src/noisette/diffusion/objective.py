@@ -8,16 +8,20 @@ The weights act on the denoiser's error, whatever the parameterisation; the labo
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal, Protocol, get_args, runtime_checkable
 
 import torch
 from torch import Tensor
 
 from noisette.base.config import require
+from noisette.base.errors import unknown
 from noisette.base.registry import Registry
 from noisette.base.shapes import Images, Labels, Levels, Table
 from noisette.diffusion.noise import BETA_SCHEDULES, LevelRange, add_noise, level_table, per_image
 from noisette.diffusion.precondition import PRECONDITIONS, Network, Row, network_output, network_target
+
+TrainingLevels = Literal["table", "log-normal", "log-snr"]
+TRAINING_LEVELS = get_args(TrainingLevels)
 
 
 @dataclass(frozen=True)
@@ -36,7 +40,7 @@ class DiffusionConfig:
     schedule: str = "karras"
     table_steps: int = 1000
     levels: LevelRange = LevelRange()
-    training_levels: Literal["table", "log-normal", "log-snr"] = "log-normal"
+    training_levels: TrainingLevels = "log-normal"
     noise_log_mean: float = -1.2
     noise_log_std: float = 1.2
     loss_weight: str = "edm"
@@ -47,6 +51,8 @@ class DiffusionConfig:
         PRECONDITIONS[self.parameterisation]
         LOSS_WEIGHTS[self.loss_weight]
         level_table(self.schedule, self.table_steps, self.levels)
+        if self.training_levels not in TRAINING_LEVELS:
+            raise unknown("training_levels", self.training_levels, TRAINING_LEVELS)
         require(self.noise_log_std > 0, f"noise_log_std {self.noise_log_std}", "a positive number")
         require(self.snr_gamma > 0, f"snr_gamma {self.snr_gamma}", "a positive number")
         require(self.data_std is None or self.data_std > 0, f"data_std {self.data_std}", "a positive number")
@@ -60,6 +66,7 @@ class DiffusionConfig:
         return self.schedule in BETA_SCHEDULES
 
 
+@runtime_checkable
 class LossWeight(Protocol):
     """Weight of the denoiser's squared error at levels sigma."""
 
@@ -138,5 +145,5 @@ class Objective:
         target = network_target(self.row, self.data_std, clean, noisy, noise_level)
         weight = LOSS_WEIGHTS[self.config.loss_weight](noise_level, self.config, self.data_std)
         scale = weight * self.row(noise_level, self.data_std).c_out ** 2  # [B]
-        squares = (output.float() - target) ** 2  # [B, C, H, W]
+        squares = (output.to(target.dtype) - target) ** 2  # [B, C, H, W]
         return (per_image(scale, squares) * squares).flatten(1).mean(1)

@@ -6,7 +6,7 @@ The training target `(clean - c_skip * noisy) / c_out` and the denoiser follow f
 """
 
 from collections.abc import Callable
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -70,12 +70,14 @@ def _log_clock(sigma: Tensor) -> Tensor:
     return sigma.log() / 4
 
 
+@runtime_checkable
 class Network(Protocol):
     """F: scaled noisy images [B, C, H, W], c_noise [B], labels [B] -> [B, C, H, W]."""
 
     def __call__(self, x: Images, c_noise: Levels, label: Labels, /) -> Images: ...
 
 
+@runtime_checkable
 class Denoiser(Protocol):
     """The only interface: noisy images at one noise level -> estimate of the clean images.
 

@@ -7,13 +7,14 @@ All work in the variance-exploding form, where the probability flow is dx/dsigma
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from noisette.base.config import require
 from noisette.base.registry import Registry
 from noisette.base.shapes import Images
 
 
+@runtime_checkable
 class BoundDenoiser(Protocol):
     """A denoiser whose labels are settled: (noisy, noise_level) -> denoised."""
 
@@ -29,6 +30,7 @@ class Step(NamedTuple):
     evaluations: int
 
 
+@runtime_checkable
 class StepFunction(Protocol):
     """(denoise, x, memory of the last step, sigma, sigma_next < sigma, unit noise or None) -> Step."""
 

@@ -1,0 +1,78 @@
+"""The order in which training sees images: fixed by (seed, images seen), so any process draws any batch."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from noisette.base.config import require
+from noisette.base.seeds import generator
+from noisette.base.shapes import Images, Labels
+from noisette.data.images import to_model
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """Images for one step, each with its place in the whole run."""
+
+    images: Images  # float32 [B, C, H, W] in [-1, 1], channels-last in memory
+    labels: Labels  # int64 [B]
+    position: range  # the count of images seen before each: keys its noise, level and label drop
+
+
+class Batches:
+    """Images in an endless seeded order: position p is element p % N of epoch p // N, a permutation.
+
+    The order depends neither on the batch size nor on where a run was interrupted. Pixels stay uint8
+    [N, H, W, C] and are scaled when drawn. Raises Refusal for an empty set or arrays that don't fit.
+    """
+
+    def __init__(self, images: npt.NDArray[Any], labels: npt.NDArray[Any], seed: int) -> None:
+        require(
+            images.dtype == np.uint8 and images.ndim == 4 and images.size > 0,
+            f"images are {images.dtype} {list(images.shape)}",
+            "uint8 [N, H, W, C] with at least one",
+        )
+        require(
+            labels.shape == images.shape[:1] and labels.dtype == np.int64,
+            f"labels are {labels.dtype} {list(labels.shape)}",
+            f"int64 [{len(images)}], one an image",
+        )
+        self.images, self.labels, self.seed = images, labels, seed
+        self._current: tuple[int, npt.NDArray[np.int64]] = (
+            -1,
+            np.empty(0, np.int64),
+        )  # an epoch and its order
+
+    def __len__(self) -> int:
+        """Images in an epoch."""
+        return len(self.images)
+
+    def at(self, images_seen: int, count: int) -> Batch:
+        """The batch of positions images_seen .. images_seen + count - 1; it may straddle epochs."""
+        require(images_seen >= 0, f"images_seen {images_seen}", "0 or more")
+        require(count >= 1, f"batch of {count}", "1 or more")
+        position = range(images_seen, images_seen + count)
+        index = self._index(position)
+        return Batch(to_model(self.images[index]), torch.from_numpy(self.labels[index]), position)
+
+    def _index(self, position: range) -> npt.NDArray[np.int64]:
+        """Which image stands at each position, [B]."""
+        pieces = []
+        seen = position.start
+        while seen < position.stop:
+            epoch, first = divmod(seen, len(self))
+            piece = self._order(epoch)[first : first + position.stop - seen]
+            pieces.append(piece)
+            seen += len(piece)
+        return np.concatenate(pieces)
+
+    def _order(self, epoch: int) -> npt.NDArray[np.int64]:
+        """The permutation of one epoch, [N]."""
+        cached, order = self._current  # one read and one write: threads may draw at once
+        if cached != epoch:
+            order = torch.randperm(len(self), generator=generator(self.seed, "order", epoch)).numpy()
+            self._current = (epoch, order)
+        return order

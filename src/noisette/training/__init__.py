@@ -1,0 +1,1 @@
+"""How a network learns: the loop (a generator of events), its average, optimisers, rates, checkpoints."""

@@ -1,0 +1,70 @@
+"""The state of a run as one safetensors file: every tensor by name, the progress in its header. Nothing is pickled."""
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from noisette.base.config import from_plain
+from noisette.base.errors import Refusal, one_line
+from noisette.base.files import whole_file
+from noisette.training.loop import Progress, TrainState
+
+FORMAT = "noisette-state-1"
+
+
+def save_state(path: Path, state: TrainState) -> None:
+    """Write the state whole or not at all."""
+    header = {"format": FORMAT, "progress": json.dumps(dataclasses.asdict(state.progress))}
+    with whole_file(path) as temporary:
+        tensors = {name: tensor.contiguous() for name, tensor in _tensors(state).items()}
+        save_file(tensors, temporary, metadata=header)
+
+
+def load_state(path: Path, state: TrainState) -> None:
+    """Read a saved state into a fresh one of the same network and optimisers, in place.
+
+    Raises Refusal when the file is damaged or of another network; `state` is then unchanged.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            header = file.metadata() or {}
+            saved = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+    except (SafetensorError, OSError) as error:
+        raise Refusal(f"{path} is not a readable state: {one_line(error)}") from error
+    if header.get("format") != FORMAT:
+        raise Refusal(f"{path}: expected a state of format {FORMAT!r}, found {header.get('format')!r}")
+    own = _tensors(state)
+    if wrong := _first_difference(own, saved):
+        raise Refusal(f"{path} belongs to another network or optimiser: {wrong}")
+    values = json.loads(header["progress"])
+    state.progress = from_plain(Progress, values, str(path))
+    with torch.no_grad():
+        for name, tensor in own.items():
+            tensor.copy_(saved[name])
+
+
+def _tensors(state: TrainState) -> dict[str, Tensor]:
+    """Every tensor of a state by a unique name; the tensors themselves, not copies."""
+    tensors = {f"network.{name}": value.detach() for name, value in state.network.named_parameters()}
+    tensors |= {f"average.{name}": value.detach() for name, value in state.average.named_parameters()}
+    names = {id(parameter): name for name, parameter in state.network.named_parameters()}
+    for number, optimizer in enumerate(state.optimizers):
+        for parameter, values in optimizer.state.items():
+            tensors |= {f"optimizer.{number}.{names[id(parameter)]}.{key}": v for key, v in values.items()}
+    return tensors
+
+
+def _first_difference(own: dict[str, Tensor], saved: dict[str, Tensor]) -> str | None:
+    def kind(tensors: dict[str, Any], name: str) -> str:
+        return f"{tensors[name].dtype} {list(tensors[name].shape)}" if name in tensors else "nothing"
+
+    for name in [*own, *saved]:
+        if kind(own, name) != kind(saved, name):
+            return f"{name}: expected {kind(own, name)}, found {kind(saved, name)}"
+    return None

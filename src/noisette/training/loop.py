@@ -1,0 +1,321 @@
+"""The training loop: a generator of events, the caller owns it.
+
+Everything random is keyed by (seed, position), where a position counts the images seen by training: which batch or
+process draws an image changes nothing, and a run that is stopped and resumed is the unbroken one bit for bit.
+"""
+
+import math
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+
+from noisette.base.errors import NoisetteError
+from noisette.base.seeds import ImageNoise, generator, hash_seed
+from noisette.base.shapes import NO_CLASS, Images, Labels
+from noisette.diffusion.objective import Objective
+from noisette.models.layers import key_dropout
+from noisette.training.config import TrainingConfig
+from noisette.training.ema import average_into, average_of, ema_decay
+from noisette.training.optimizers import OPTIMIZERS
+from noisette.training.rates import rate_share
+
+BUCKETS = 8
+GOLDEN = (math.sqrt(5) - 1) / 2
+
+
+class Diverged(NoisetteError):
+    """A loss or a gradient that is not finite."""
+
+
+class Batch(Protocol):
+    """Images [B, C, H, W] in [-1, 1] and labels [B], with the position of each among the images seen."""
+
+    @property
+    def images(self) -> Images: ...
+    @property
+    def labels(self) -> Labels: ...
+    @property
+    def position(self) -> Sequence[int]: ...
+
+
+@dataclass(frozen=True)
+class Stepped:
+    """After an optimiser step: the batch's loss, the rate it was taken with, the gradient's norm before clipping."""
+
+    images_seen: int
+    loss: float
+    learning_rate: float
+    gradient_norm: float
+
+
+@dataclass(frozen=True)
+class Validated:
+    """After a validation of the average: the mean loss, its mean in each bucket of noise levels, and what followed from it.
+
+    bucket_edges: BUCKETS + 1 rising levels between which the buckets lie.
+    """
+
+    images_seen: int
+    loss: float
+    bucket_losses: tuple[float, ...]
+    bucket_edges: tuple[float, ...]
+    is_best: bool
+    rate_dropped: bool
+
+
+@dataclass(frozen=True)
+class Finished:
+    """Training is over: at its horizon, or early."""
+
+    images_seen: int
+    reason: str
+
+
+Event = Stepped | Validated | Finished
+
+
+@dataclass
+class Progress:
+    """How far a run has come: plain numbers, all that resuming needs beside the tensors."""
+
+    images_seen: int = 0
+    seconds: float = 0.0
+    validated_at: int = -1
+    best_loss: float = math.inf
+    best_images_seen: int = 0
+    validations_since_best: int = 0
+    validations_since_drop: int = 0
+    rate_drops: float = 1.0
+
+
+@dataclass
+class TrainState:
+    """The network in training, its average, its optimisers and the progress: what a checkpoint holds."""
+
+    network: nn.Module
+    average: nn.Module
+    optimizers: list[torch.optim.Optimizer]
+    progress: Progress = field(default_factory=Progress)
+
+
+def new_state(network: nn.Module, config: TrainingConfig) -> TrainState:
+    """The state before the first image. The network is already initialised and on its device."""
+    make = OPTIMIZERS[config.optimizer]
+    optimizers = make(network, config.learning_rate, config.adamw_rate, config.weight_decay)
+    for optimizer in optimizers:
+        _allocate(optimizer)
+    return TrainState(network, average_of(network), optimizers)
+
+
+def _allocate(optimizer: torch.optim.Optimizer) -> None:
+    """Make the optimiser hold its (zero) state before the first step, so that a state always has the same tensors."""
+    for group in optimizer.param_groups:
+        rate, group["lr"] = group["lr"], 0.0
+        for parameter in group["params"]:
+            parameter.grad = torch.zeros_like(parameter)
+        optimizer.step()
+        group["lr"] = rate
+    optimizer.zero_grad(set_to_none=True)
+    for values in optimizer.state.values():
+        for tensor in values.values():
+            tensor.zero_()
+
+
+def train(
+    state: TrainState,
+    objective: Objective,
+    config: TrainingConfig,
+    draw: Callable[[int, int], Batch],
+    validation: Batch | None,
+    precision: torch.dtype = torch.float32,
+    clock: Callable[[], float] = time.perf_counter,
+) -> Iterator[Event]:
+    """Train `state` in place until the horizon or early stopping; yield an event after each step and validation.
+
+    draw(images_seen, count) returns the images at those positions; validation is the held-out batch (None: there is none).
+    The caller may stop between any two events and later go on from a saved state. Raises Diverged.
+    """
+    progress, device = state.progress, next(state.network.parameters()).device
+    worker = _Worker(state.network, precision)
+    while True:
+        started = clock()
+        done = config.share_done(progress.images_seen, progress.seconds)
+        due = progress.images_seen // config.validate_every > max(0, progress.validated_at) // config.validate_every
+        if validation is not None and (due or (done >= 1 and progress.validated_at != progress.images_seen)):
+            yield _validate(state, objective, config, validation, device)
+            progress.seconds += clock() - started
+            continue
+        if config.patience and progress.validations_since_best >= config.patience:
+            yield Finished(progress.images_seen, f"no better validation loss in {config.patience} validations")
+            return
+        if done >= 1:
+            yield Finished(progress.images_seen, "horizon reached")
+            return
+        yield _step(state, worker, objective, config, draw, device, done, lambda: clock() - started)
+
+
+class _Worker:
+    """The network that computes gradients: the network itself, or a bfloat16 copy of it beside float32 weights."""
+
+    def __init__(self, network: nn.Module, precision: torch.dtype) -> None:
+        self.network, self.precision = network, precision
+        self.module = network
+        if precision != torch.float32 and next(network.parameters()).dtype == torch.float32:
+            self.module = average_of(network).to(precision).requires_grad_(True)
+        self.module.train()
+
+    @torch.no_grad()
+    def refresh(self) -> None:
+        """Copy the weights in, rounded; clear the gradients."""
+        if self.module is not self.network:
+            torch._foreach_copy_(list(self.module.parameters()), list(self.network.parameters()))
+        self.module.zero_grad(set_to_none=True)
+
+    def hand_over_gradients(self) -> None:
+        """Give the gradients to the network that the optimisers step."""
+        if self.module is not self.network:
+            for own, weight in zip(self.module.parameters(), self.network.parameters(), strict=True):
+                weight.grad = own.grad.to(weight.dtype) if own.grad is not None else None
+
+    def __call__(self, x: Images, c_noise: Tensor, label: Labels) -> Images:
+        weight = next(self.module.parameters())
+        output: Tensor = self.module(x.to(weight.dtype), c_noise, label)
+        return output
+
+
+def _step(
+    state: TrainState,
+    worker: _Worker,
+    objective: Objective,
+    config: TrainingConfig,
+    draw: Callable[[int, int], Batch],
+    device: torch.device,
+    done: float,
+    elapsed: Callable[[], float],
+) -> Stepped:
+    progress, part = state.progress, config.batch_size // config.accumulation
+    share = rate_share(config.rate, progress.images_seen, config.warmup_images, done, progress.rate_drops)
+    worker.refresh()
+    total = 0.0
+    for first in range(progress.images_seen, progress.images_seen + config.batch_size, part):
+        losses = _losses(worker, objective, config, draw(first, part), device)
+        loss = losses.sum() / config.batch_size
+        loss.backward()
+        total += loss.item()
+    worker.hand_over_gradients()
+
+    limit = config.gradient_clip or math.inf
+    norm = float(nn.utils.clip_grad_norm_(state.network.parameters(), limit))
+    if not (math.isfinite(total) and math.isfinite(norm)):
+        raise Diverged(_divergence(state, total, norm, config.batch_size))
+    peaks = (config.learning_rate, config.adamw_rate)
+    for optimizer, peak in zip(state.optimizers, peaks, strict=False):
+        for group in optimizer.param_groups:
+            group["lr"] = peak * share
+        optimizer.step()
+
+    progress.images_seen += config.batch_size
+    decay = ema_decay(progress.images_seen, config.batch_size, config.ema_halflife_images, config.ema_ramp)
+    average_into(state.average, state.network, decay)
+    progress.seconds += elapsed()
+    return Stepped(progress.images_seen, total, config.learning_rate * share, norm)
+
+
+def gradient_seconds(
+    network: nn.Module, objective: Objective, config: TrainingConfig, batch: Batch, precision: torch.dtype
+) -> float:
+    """Seconds that the gradients of one batch take: the best of three, after one to warm up. Changes only `network`'s gradients."""
+    worker, device = _Worker(network, precision), next(network.parameters()).device
+    best = math.inf
+    for _ in range(4):
+        started = time.perf_counter()
+        worker.refresh()
+        _losses(worker, objective, config, batch, device).mean().backward()
+        worker.hand_over_gradients()
+        float(next(network.parameters()).grad.sum())  # type: ignore[union-attr]  # waits for the device
+        best = min(best, time.perf_counter() - started)
+    return best
+
+
+def _losses(
+    worker: _Worker, objective: Objective, config: TrainingConfig, batch: Batch, device: torch.device
+) -> Tensor:
+    """The loss of each image, [B], with its level, noise, label drop and dropout drawn from its position."""
+    label, levels, noise = draw_randomness(objective, config, batch)
+    key_dropout(worker.module, [hash_seed(config.seed, "dropout", position) for position in batch.position])
+    clean = batch.images.to(device, non_blocking=True)
+    return objective.per_image_loss(worker, clean, label.to(device), levels.to(clean), noise.to(clean))
+
+
+def draw_randomness(objective: Objective, config: TrainingConfig, batch: Batch) -> tuple[Labels, Tensor, Images]:
+    """What training draws for a batch, on the CPU: labels after the drop [B], noise levels [B], noise [B, C, H, W].
+
+    Levels come from a low-discrepancy sequence (Kingma et al. 2021, appendix I.1): consecutive positions step by the golden
+    ratio through the levels' distribution, so that each batch covers it evenly, however batches are cut.
+    """
+    offset = torch.rand((), dtype=torch.float64, generator=generator(config.seed, "levels")).item()
+    positions = torch.tensor(list(batch.position), dtype=torch.float64)
+    levels = objective.draw_levels((offset + positions * GOLDEN).remainder(1.0)).float()
+    noise, drops = torch.empty(batch.images.shape), torch.empty(len(batch.position))
+    for row, position in enumerate(batch.position):
+        stream = generator(config.seed, "training", position)
+        drops[row] = torch.rand((), generator=stream)
+        noise[row].normal_(generator=stream)
+    label = batch.labels.masked_fill(drops < config.label_drop, NO_CLASS)
+    return label, levels, noise
+
+
+@torch.no_grad()
+def _validate(
+    state: TrainState, objective: Objective, config: TrainingConfig, held_out: Batch, device: torch.device
+) -> Validated:
+    """The average's loss on the held-out images at fixed levels with fixed noise; updates best, patience and plateau."""
+    count = len(held_out.position)
+    share = (torch.arange(count, dtype=torch.float64) * GOLDEN + 0.5).remainder(1.0)
+    levels = objective.draw_levels(share).float()
+    losses = torch.empty(count)
+    for first in range(0, count, 256):
+        rows = slice(first, first + 256)
+        clean, label = held_out.images[rows], held_out.labels[rows]
+        noise = ImageNoise(config.seed, "validation", held_out.position[rows], clean.shape[1:]).draw()
+        losses[rows] = objective.per_image_loss(
+            state.average, clean.to(device), label.to(device), levels[rows].to(device), noise.to(device)
+        ).cpu()
+    bucket = (share * BUCKETS).long()
+    buckets = tuple(float(losses[bucket == number].mean()) for number in range(BUCKETS))
+    edges = objective.draw_levels(torch.arange(BUCKETS + 1, dtype=torch.float64) / BUCKETS).sort().values
+    is_best, dropped = _judge(state.progress, config, float(losses.mean()))
+    return Validated(
+        state.progress.images_seen, float(losses.mean()), buckets, tuple(edges.tolist()), is_best, dropped
+    )
+
+
+def _judge(progress: Progress, config: TrainingConfig, loss: float) -> tuple[bool, bool]:
+    """Note a validation loss: (whether it is the best, whether the plateau rate drops)."""
+    progress.validated_at = progress.images_seen
+    if loss < progress.best_loss:
+        progress.best_loss, progress.best_images_seen = loss, progress.images_seen
+        progress.validations_since_best = progress.validations_since_drop = 0
+        return True, False
+    progress.validations_since_best += 1
+    progress.validations_since_drop += 1
+    dropped = config.rate == "plateau" and progress.validations_since_drop >= config.plateau_patience
+    if dropped:
+        progress.rate_drops *= config.plateau_factor
+        progress.validations_since_drop = 0
+    return False, dropped
+
+
+def _divergence(state: TrainState, loss: float, norm: float, batch_size: int) -> str:
+    """One line that names the batch and the first parameter that is not finite, or whose gradient is not."""
+    seen = state.progress.images_seen
+    at = f"images {seen} to {seen + batch_size - 1}"
+    for name, parameter in state.network.named_parameters():
+        for what, value in (("value", parameter), ("gradient", parameter.grad)):
+            if value is not None and not bool(value.isfinite().all()):
+                return f"training diverged at {at}: loss {loss}, gradient norm {norm}; first bad {what}: parameter {name}"
+    return f"training diverged at {at}: loss {loss}, gradient norm {norm}; every parameter is finite"

@@ -1,0 +1,1 @@
+"""A model as one file: network, preconditioning, levels, classes, sampling defaults and card. Strict both ways."""

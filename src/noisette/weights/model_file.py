@@ -1,0 +1,156 @@
+"""One safetensors file is all that sampling needs: the weights, and in its header everything else as JSON."""
+
+import json
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+from noisette.base.config import from_plain, require, to_plain
+from noisette.base.errors import Refusal, one_line, unknown
+from noisette.base.files import existing_file, whole_file
+from noisette.diffusion.noise import SCHEDULES, grid, level_table, pick
+from noisette.diffusion.objective import DiffusionConfig, trained_range
+from noisette.diffusion.precondition import PRECONDITIONS, Denoiser, denoiser
+from noisette.diffusion.samplers import SAMPLERS, make_sampler
+from noisette.models.unet import UNet, UNetConfig
+
+FORMAT = "noisette-model-1"
+TRAINED = "trained"
+"""The sampling schedule that is the model's own: levels picked from its table of betas, or its schedule at any number of steps."""
+
+
+@dataclass(frozen=True)
+class SamplingConfig:
+    """How a model is sampled unless asked otherwise; it travels in the weights.
+
+    sampler: one of the registry; eta: ddim's share of ancestral noise. steps: of the grid.
+    grid: "trained", or a schedule worked out over the trained range.
+    guidance_scale: 1 is the conditional model, 0 the unconditional one; guidance_from, guidance_to: the noise levels between
+    which it acts. clamp: whether estimates are kept in [-1, 1]; clamp_quantile: by dynamic threshold.
+    """
+
+    sampler: str = "heun"
+    eta: float | None = None
+    steps: int = 18
+    grid: str = TRAINED
+    guidance_scale: float = 1.0
+    guidance_from: float = 0.0
+    guidance_to: float = math.inf
+    clamp: bool = False
+    clamp_quantile: float | None = None
+
+    def __post_init__(self) -> None:
+        make_sampler(self.sampler, self.eta)
+        require(self.steps >= 1, f"steps {self.steps}", "at least 1")
+        if self.grid not in (TRAINED, *SCHEDULES):
+            raise unknown("grid", self.grid, (TRAINED, *SCHEDULES))
+        require(
+            math.isfinite(self.guidance_scale) and self.guidance_scale >= 0,
+            f"guidance_scale {self.guidance_scale}",
+            "a finite number of at least 0",
+        )
+        require(
+            0 <= self.guidance_from < self.guidance_to,
+            f"guidance from {self.guidance_from} to {self.guidance_to}",
+            "two rising noise levels",
+        )
+        quantile = self.clamp_quantile
+        require(quantile is None or 0 < quantile < 1, f"clamp_quantile {quantile}", "a number between 0 and 1")
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """All that a model is besides its weights: JSON in the file's header.
+
+    channels, height, width: of its images. classes: their names, in the order of the labels. card: what a person should know
+    (data and digest, command, images seen, metrics), free keys and plain values.
+    """
+
+    network: UNetConfig
+    diffusion: DiffusionConfig
+    sampling: SamplingConfig
+    channels: int
+    height: int
+    width: int
+    classes: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        require(
+            min(self.channels, self.height, self.width) >= 1,
+            f"images of {self.channels} x {self.height} x {self.width}",
+            "positive sizes",
+        )
+        require(self.diffusion.data_std is not None, "diffusion without data_std", "the data's standard deviation")
+
+    def new_network(self) -> UNet:
+        """The network with its weights not yet born."""
+        return UNet(self.network, self.channels, len(self.classes))
+
+    def as_denoiser(self, network: UNet) -> Denoiser:
+        """The network as the denoiser that it was trained to be."""
+        assert self.diffusion.data_std is not None
+        return denoiser(network, PRECONDITIONS[self.diffusion.parameterisation], self.diffusion.data_std)
+
+    def sampling_grid(self, sampling: SamplingConfig) -> list[float]:
+        """The levels that `sampling` visits, the last 0. Raises Refusal for more steps than a beta table has."""
+        diffusion = self.diffusion
+        if sampling.grid == TRAINED and diffusion.is_chain():
+            return grid(pick(diffusion.table(), sampling.steps))
+        name = diffusion.schedule if sampling.grid == TRAINED else sampling.grid
+        return grid(level_table(name, sampling.steps, diffusion.levels))
+
+
+@dataclass(frozen=True, eq=False)
+class ModelFile:
+    """A model read from a file. card: what a person should know of it, plain values under free keys."""
+
+    spec: ModelSpec
+    network: UNet
+    card: dict[str, Any]
+
+
+def save_model(path: Path, model: ModelFile, dtype: torch.dtype = torch.float32) -> None:
+    """Write a model whole or not at all; `dtype` is that of the stored weights (float16 halves the file)."""
+    header = {
+        "format": FORMAT,
+        "spec": json.dumps(to_plain(model.spec)),
+        "card": json.dumps(model.card),
+    }
+    tensors = {name: value.detach().cpu().to(dtype).contiguous() for name, value in model.network.state_dict().items()}
+    with whole_file(path) as temporary:
+        save_file(tensors, temporary, metadata=header)
+
+
+def load_model(path: Path) -> ModelFile:
+    """Read a model; the weights become float32 on the CPU, in evaluation mode, without gradients.
+
+    Raises Refusal when the file is missing, damaged, of another format or holds other tensors than its configuration asks for.
+    """
+    existing_file(path, "model")
+    try:
+        with safe_open(path, framework="pt") as file:
+            header = file.metadata() or {}
+            if header.get("format") != FORMAT:
+                raise Refusal(f"{path}: expected a noisette model ({FORMAT}), found format {header.get('format')!r}")
+            spec = from_plain(ModelSpec, json.loads(header["spec"]), str(path))
+            card = json.loads(header["card"])
+            tensors = {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118 (not a dict)
+    except (SafetensorError, OSError, KeyError, ValueError) as error:
+        raise Refusal(f"{path} is not a readable model: {one_line(error)}") from error
+    network = spec.new_network()
+    try:
+        network.load_state_dict(tensors, strict=True)
+    except RuntimeError as error:
+        raise Refusal(f"{path} holds weights of another network: {one_line(error)}") from error
+    network = network.to(memory_format=torch.channels_last).requires_grad_(False).eval()
+    return ModelFile(spec, network, card)
+
+
+def model_trained_range(spec: ModelSpec) -> tuple[float, float]:
+    """The smallest and largest noise level that the model knows."""
+    return trained_range(spec.diffusion)

@@ -1,0 +1,178 @@
+"""A model to sample from: by the name that ships, a run folder or a file."""
+
+import dataclasses
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from noisette.base.config import require
+from noisette.base.errors import Refusal, nearest, unknown
+from noisette.base.seeds import ImageNoise
+from noisette.base.shapes import NO_CLASS
+from noisette.diffusion.precondition import Denoiser
+from noisette.diffusion.sample import Snapshot, sample, start_image
+from noisette.diffusion.samplers import make_sampler
+from noisette.guidance.clamp import clamp
+from noisette.guidance.free import free
+from noisette.weights.model_file import ModelFile, SamplingConfig, load_model, model_trained_range
+from noisette.workflows.device import choose_device
+
+SHIPPED = resources.files("noisette.weights") / "shipped"
+BEST_FILE, LAST_FILE = "best.safetensors", "last.safetensors"
+BATCH = 100  # images drawn at once: their activations fit the caches of a small machine
+
+
+@dataclass(frozen=True, eq=False)
+class Model:
+    """A denoiser with its classes and its sampling defaults, ready on a device."""
+
+    name: str
+    file: ModelFile
+    device: torch.device
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Class names in the order of the labels."""
+        return self.file.spec.classes
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(channels, height, width) of its images."""
+        return self.file.spec.channels, self.file.spec.height, self.file.spec.width
+
+    @property
+    def sampling(self) -> SamplingConfig:
+        """The sampling defaults that travel in the weights."""
+        return self.file.spec.sampling
+
+    def label(self, name: int | str) -> int:
+        """The label of a class, given by name, by number or as "none" (-1). Raises Refusal with the nearest name."""
+        if name in self.classes:
+            return self.classes.index(str(name))
+        if name in ("none", NO_CLASS, str(NO_CLASS)):
+            return NO_CLASS
+        if str(name).isdecimal() and int(name) < len(self.classes):
+            return int(name)
+        raise unknown("label", str(name), (*self.classes, "none"))
+
+    def denoiser(self, sampling: SamplingConfig | None = None) -> Denoiser:
+        """The model's denoiser, guided and clamped as `sampling` (its defaults) says."""
+        sampling = sampling or self.sampling
+        guided = free(
+            self.file.spec.as_denoiser(self.file.network),
+            sampling.guidance_scale,
+            (sampling.guidance_from, sampling.guidance_to),
+        )
+        return clamp(guided, quantile=sampling.clamp_quantile) if sampling.clamp else guided
+
+    def snapshots(
+        self,
+        labels: Sequence[int],
+        seed: int = 0,
+        index: Sequence[int] | None = None,
+        sampling: SamplingConfig | None = None,
+    ) -> Iterator[Snapshot]:
+        """Draw one batch and yield the state after each step; labels [B] are class numbers, -1 for none.
+
+        index [B] names each image (0, 1, ... when left out): image i of a seed is the same picture in any batch.
+        """
+        sampling = sampling or self.sampling
+        index = range(len(labels)) if index is None else index
+        require(len(index) == len(labels), f"{len(index)} indices", f"one a label, {len(labels)}")
+        levels = self.file.spec.sampling_grid(sampling)
+        noise = ImageNoise(seed, "sample", index, self.shape)
+        start = start_image(noise.draw(), levels[0], self.file.spec.diffusion.is_chain())
+        walk = sample(
+            self.denoiser(sampling),
+            make_sampler(sampling.sampler, sampling.eta),
+            levels,
+            start.to(self.device, memory_format=torch.channels_last),
+            torch.tensor(list(labels), dtype=torch.int64, device=self.device),
+            noise.draw,
+            trained=model_trained_range(self.file.spec),
+        )
+        while True:  # inference mode must not stay on between the caller's turns
+            with torch.inference_mode():
+                snapshot = next(walk, None)
+            if snapshot is None:
+                return
+            yield snapshot
+
+    def batches(
+        self, labels: Sequence[int], seed: int, index: Sequence[int], sampling: SamplingConfig
+    ) -> Iterator[Iterator[Snapshot]]:
+        """The snapshots of each batch that the images are cut into."""
+        for first in range(0, len(labels), BATCH):
+            rows = slice(first, first + BATCH)
+            yield self.snapshots(labels[rows], seed, index[rows], sampling)
+
+    def sample(
+        self,
+        labels: Sequence[int | str],
+        *,
+        seed: int = 0,
+        index: Sequence[int] | None = None,
+        steps: int | None = None,
+        sampler: str | None = None,
+        guidance_scale: float | None = None,
+    ) -> Tensor:
+        """Draw one image a label: [N, C, H, W] float32 on the CPU, in [-1, 1]. What is left out is the model's default.
+
+        Raises Refusal for an unknown label or sampler, steps below 1, or a negative guidance scale.
+        """
+        numbers = [self.label(name) for name in labels]
+        require(len(numbers) > 0, "no labels", "at least one")
+        index = range(len(numbers)) if index is None else index
+        given = {"steps": steps, "sampler": sampler, "guidance_scale": guidance_scale}
+        changes = {name: value for name, value in given.items() if value is not None}
+        sampling = dataclasses.replace(self.sampling, **changes)  # type: ignore[arg-type]
+        drawn = [last(batch).denoised for batch in self.batches(numbers, seed, index, sampling)]
+        return torch.cat(drawn).clamp(-1, 1).float().cpu()
+
+
+def last(snapshots: Iterator[Snapshot]) -> Snapshot:
+    """The final snapshot: the sample."""
+    *_, final = snapshots
+    return final
+
+
+def shipped() -> list[str]:
+    """Names of the models inside the package."""
+    return sorted(entry.name.removesuffix(".safetensors") for entry in SHIPPED.iterdir() if entry.name.endswith(".safetensors"))
+
+
+def load(model: str | Path, device: str = "auto") -> Model:
+    """Load a model: a name that ships ("mnist"), a run folder, or a .safetensors file.
+
+    Raises Refusal, with the nearest name, when it is none of these, and for a damaged file or an absent device.
+    """
+    chosen = choose_device(device)
+    file = load_model(locate(model))
+    file.network.to(chosen)
+    return Model(str(model), file, chosen)
+
+
+def locate(model: str | Path) -> Path:
+    """The file that `model` names: a name that ships, a run folder's best weights (before its first validation the last), or the file itself."""
+    if str(model) in shipped():
+        with resources.as_file(SHIPPED / f"{model}.safetensors") as path:
+            return path
+    path = Path(model)
+    if path.is_dir():
+        for name in (BEST_FILE, LAST_FILE):
+            if (path / name).is_file():
+                return path / name
+        raise Refusal(f"{path} holds neither {BEST_FILE} nor {LAST_FILE}: expected the folder of a run that has saved")
+    if path.is_file():
+        return path
+    guess = nearest(str(model), shipped())
+    hint = f"; did you mean {guess!r}?" if guess else ""
+    raise Refusal(
+        f"no model {str(model)!r}: expected a run folder, a .safetensors file or one that ships ({', '.join(shipped())}){hint}"
+    )
+
+

@@ -1,0 +1,87 @@
+"""A run's whole configuration, and the named ones (recipes/*.toml)."""
+
+import dataclasses
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import tomli_w
+
+from noisette.base.config import from_plain, read_toml, require, to_plain
+from noisette.base.errors import unknown
+from noisette.diffusion.objective import DiffusionConfig
+from noisette.models.unet import UNetConfig
+from noisette.training.config import TrainingConfig
+from noisette.weights.model_file import SamplingConfig
+
+RECIPES = resources.files("noisette") / "recipes"
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """What is learned from. data: a data set's name. validation_fraction is held out, stratified, by split_seed."""
+
+    data: str = "mnist-5k"
+    validation_fraction: float = 0.2
+    split_seed: int = 0
+
+    def __post_init__(self) -> None:
+        fraction = self.validation_fraction
+        require(0 <= fraction < 1, f"validation_fraction {fraction}", "a share from 0 up to 1")
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """Everything that decides what a run computes."""
+
+    dataset: DataConfig = DataConfig()
+    network: UNetConfig = UNetConfig()
+    diffusion: DiffusionConfig = DiffusionConfig()
+    training: TrainingConfig = TrainingConfig()
+    sampling: SamplingConfig = SamplingConfig()
+
+
+def recipe_names() -> list[str]:
+    """The recipes inside the package."""
+    return sorted(entry.name.removesuffix(".toml") for entry in RECIPES.iterdir() if entry.name.endswith(".toml"))
+
+
+def load_recipe(name: str) -> RunConfig:
+    """The recipe called `name`; raises Refusal with the nearest name otherwise."""
+    if name not in recipe_names():
+        raise unknown("recipe", name, recipe_names())
+    with resources.as_file(RECIPES / f"{name}.toml") as path:
+        return from_plain(RunConfig, read_toml(path), f"recipe {name!r}", base=RunConfig())
+
+
+def to_toml(config: RunConfig) -> str:
+    """The configuration as TOML."""
+    return tomli_w.dumps(to_plain(config))
+
+
+def without_horizon(config: RunConfig) -> RunConfig:
+    """The configuration less its horizon, the only part that may change when a run is resumed."""
+    training = dataclasses.replace(config.training, images=None, minutes=None)
+    return dataclasses.replace(config, training=training)
+
+
+def first_difference(one: RunConfig, other: RunConfig) -> str | None:
+    """The first setting in which two configurations differ, as "key: one, not other"."""
+
+    def flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+        pairs: dict[str, Any] = {}
+        for key, value in values.items():
+            pairs |= flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+        return pairs
+
+    left, right = flat(to_plain(one)), flat(to_plain(other))
+    for key in [*left, *right]:
+        if left.get(key) != right.get(key):
+            return f"{key} is {left.get(key)}, not {right.get(key)}"
+    return None
+
+
+def read_run_config(path: Path) -> RunConfig:
+    """A configuration written by `to_toml`."""
+    return from_plain(RunConfig, read_toml(path), str(path), base=RunConfig())

@@ -1,0 +1,306 @@
+"""Train a model into a run folder, or go on with the run that is there.
+
+A run folder holds config.toml (what decides the result), run.json (what was settled on this machine), state.safetensors
+(to resume), metrics.jsonl, samples/ (a grid of the average at each validation), best.safetensors and last.safetensors.
+"""
+
+import copy
+import dataclasses
+import json
+import math
+import platform
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import noisette
+from noisette.base.config import require, to_plain
+from noisette.base.errors import NoisetteError, Refusal
+from noisette.base.files import write_text
+from noisette.base.seeds import generator
+from noisette.base.shapes import NO_CLASS
+from noisette.data.batches import Batch, Batches
+from noisette.data.checks import Report, check
+from noisette.data.datasets import load_data
+from noisette.data.images import to_model, to_uint8
+from noisette.data.split import split
+from noisette.diffusion.objective import Objective
+from noisette.models.unet import UNet, multiply_adds
+from noisette.report.pictures import grid_picture, save_picture
+from noisette.training.checkpoint import load_state, save_state
+from noisette.training.log import Log
+from noisette.training.loop import (
+    Event,
+    Finished,
+    Stepped,
+    TrainState,
+    Validated,
+    gradient_seconds,
+    new_state,
+    train,
+)
+from noisette.weights.model_file import ModelFile, ModelSpec, SamplingConfig, save_model
+from noisette.workflows.device import choose_device
+from noisette.workflows.model import BEST_FILE, LAST_FILE, Model, last
+from noisette.workflows.recipes import RunConfig, first_difference, read_run_config, to_toml, without_horizon
+
+PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+SAVE_SECONDS = 60.0
+PREVIEW_IMAGES, PREVIEW_STEPS = 60, 20
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is about to be trained, known before the first step.
+
+    rate: images a second that a timed batch promises. seconds_left: until the horizon at that rate (None: no horizon).
+    """
+
+    report: Report
+    parameters: int
+    multiply_adds: int
+    device: str
+    threads: int
+    precision: str
+    rate: float
+    images_seen: int
+    seconds_left: float | None
+
+
+@dataclass(frozen=True)
+class Stopped:
+    """The caller asked to stop; the state is saved."""
+
+    images_seen: int
+
+
+class Run:
+    """One run folder, prepared: `plan` says what will happen, `events()` makes it happen."""
+
+    def __init__(
+        self,
+        config: RunConfig,
+        out: Path,
+        *,
+        data_dir: Path | None = None,
+        device: str = "auto",
+        command: str = "",
+        tensorboard: bool = False,
+    ) -> None:
+        """Check everything and load what is there. Raises Refusal before anything is written for bad input."""
+        training = config.training
+        require(
+            training.images is not None or training.minutes is not None, "no horizon", "--images or --minutes to train for"
+        )
+        self.config, self.out, self.command = config, out, command
+        resumed = _check_folder(config, out)
+        self.device = choose_device(device)
+        self.track = _tensorboard(out) if tensorboard else None
+
+        data = load_data(config.dataset.data, data_dir)
+        train_rows, held_out_rows = split(data.labels, config.dataset.validation_fraction, config.dataset.split_seed)
+        report = check(data, train_rows, held_out_rows)
+        report.require_sound()
+        self.batches = Batches(data.images[train_rows], data.labels[train_rows], training.seed)
+        self.held_out = _held_out(data.images, data.labels, _evenly(held_out_rows, training.validation_images))
+        std = config.diffusion.data_std or float(to_model(data.images[train_rows]).std(correction=0))
+        height, width, channels = data.images.shape[1:]
+        self.spec = ModelSpec(
+            config.network,
+            dataclasses.replace(config.diffusion, data_std=std),
+            config.sampling,
+            channels,
+            height,
+            width,
+            data.classes,
+        )
+        self.spec.sampling_grid(config.sampling)  # refuses steps that the table does not have, before training
+        self.card: dict[str, Any] = {
+            "data": data.name,
+            "data_digest": data.digest,
+            "data_source": data.source,
+            "training_images": len(train_rows),
+            "config": to_plain(config),
+        }
+
+        network = self.spec.new_network()
+        network.initialise(generator(training.seed, "weights"))
+        network = network.to(self.device, memory_format=torch.channels_last)
+        self.state = new_state(network, training)
+        self.objective = Objective(self.spec.diffusion)
+        self.settled = self._settle(resumed)
+        if resumed and self._state_file.exists():
+            load_state(self._state_file, self.state)
+        self.plan = self._make_plan(report, network)
+
+    @property
+    def _state_file(self) -> Path:
+        return self.out / "state.safetensors"
+
+    def _settle(self, resumed: bool) -> dict[str, Any]:
+        """What was chosen once on this machine and is kept, so that a resumed run equals the unbroken one."""
+        file, digest = self.out / "run.json", self.card["data_digest"]
+        if resumed and file.exists():
+            settled: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+            if settled["data_digest"] != digest:
+                raise Refusal(f"{self.out} was trained on other data: digest {settled['data_digest'][:12]}, not {digest[:12]}")
+            torch.set_num_threads(settled["threads"])
+            self.rate = self._measured_rate(settled["precision"])
+            return settled
+        precision = self.config.training.precision
+        rates = {name: self._measured_rate(name) for name in PRECISIONS if precision in (name, "auto")}
+        precision = max(rates, key=lambda name: rates[name])
+        self.rate = rates[precision]
+        return {
+            "device": str(self.device),
+            "threads": torch.get_num_threads(),
+            "precision": precision,
+            "data_digest": digest,
+            "python": platform.python_version(),
+            "torch": str(torch.__version__),
+            "noisette": noisette.__version__,
+        }
+
+    def _measured_rate(self, precision: str) -> float:
+        """Images a second of gradients in a precision, from a timed batch on a copy of the network."""
+        network = copy.deepcopy(self.state.network)
+        training = self.config.training
+        batch = self.batches.at(0, training.batch_size // training.accumulation)
+        seconds = gradient_seconds(network, self.objective, training, batch, PRECISIONS[precision])
+        return len(batch.position) / seconds
+
+    def _make_plan(self, report: Report, network: UNet) -> Plan:
+        training, progress = self.config.training, self.state.progress
+        limits = []
+        if training.images is not None:
+            limits.append((training.images - progress.images_seen) / self.rate)
+        if training.minutes is not None:
+            limits.append(60 * training.minutes - progress.seconds)
+        return Plan(
+            report,
+            sum(parameter.numel() for parameter in network.parameters()),
+            multiply_adds(network, self.spec.height, self.spec.width),
+            str(self.device),
+            self.settled["threads"],
+            self.settled["precision"],
+            self.rate,
+            progress.images_seen,
+            max(0.0, min(limits)) if limits else None,
+        )
+
+    def events(self, stop: Callable[[], bool] = lambda: False) -> Iterator[Event | Stopped]:
+        """Train; yield each event after its files are written. `stop` is asked after each: when true, the state is saved,
+        Stopped is yielded and the run may be resumed later."""
+        write_text(self.out / "config.toml", to_toml(self.config))
+        write_text(self.out / "run.json", json.dumps(self.settled, indent=1) + "\n")
+        log = Log(self.out / "metrics.jsonl", self.state.progress)
+        saved_at = time.monotonic()
+        try:
+            for event in train(
+                self.state,
+                self.objective,
+                self.config.training,
+                self.batches.at,
+                self.held_out,
+                PRECISIONS[self.settled["precision"]],
+            ):
+                log.write(event, self.state.progress.seconds)
+                self._track(event)
+                if isinstance(event, Validated):
+                    self._write_validated(event)
+                if not isinstance(event, Stepped) or time.monotonic() - saved_at > SAVE_SECONDS:
+                    self._save()
+                    saved_at = time.monotonic()
+                yield event
+                if stop() and not isinstance(event, Finished):
+                    self._save()
+                    yield Stopped(event.images_seen)
+                    return
+        finally:
+            log.close()
+            if self.track is not None:
+                self.track.close()
+
+    def _save(self) -> None:
+        self._save_model(LAST_FILE)
+        save_state(self._state_file, self.state)
+
+    def _save_model(self, name: str) -> None:
+        progress = self.state.progress
+        found = {"images_seen": progress.images_seen, "training_seconds": round(progress.seconds, 1)}
+        if progress.validated_at == progress.images_seen and name == BEST_FILE:
+            found["validation_loss"] = progress.best_loss
+        card = {**self.card, "command": self.command, **{k: v for k, v in self.settled.items() if k != "data_digest"}, **found}
+        save_model(self.out / name, ModelFile(self.spec, _average(self.state), card))
+
+    def _write_validated(self, event: Validated) -> None:
+        if event.is_best:
+            self._save_model(BEST_FILE)
+        picture = preview(self.spec, _average(self.state), self.device)
+        save_picture(picture, self.out / "samples" / f"{event.images_seen:09d}.png")
+
+    def _track(self, event: Event) -> None:
+        if self.track is not None and not isinstance(event, Finished):
+            kind = "training" if isinstance(event, Stepped) else "validation"
+            self.track.add_scalar(f"loss/{kind}", event.loss, event.images_seen)
+            if isinstance(event, Stepped):
+                self.track.add_scalar("learning_rate", event.learning_rate, event.images_seen)
+                self.track.add_scalar("gradient_norm", event.gradient_norm, event.images_seen)
+
+
+def preview(spec: ModelSpec, network: UNet, device: torch.device) -> Any:
+    """A small grid by class, always of seed 0: the model's sampling defaults, at most PREVIEW_STEPS of dpmpp-2m."""
+    sampling = dataclasses.replace(
+        spec.sampling, sampler="dpmpp-2m", eta=None, steps=min(PREVIEW_STEPS, spec.sampling.steps)
+    )
+    classes = len(spec.classes)
+    columns = min(classes, 20)
+    labels = [number % columns for number in range(max(1, PREVIEW_IMAGES // columns) * columns)]
+    if classes == 0:
+        labels, columns = [NO_CLASS] * PREVIEW_IMAGES, 10
+    model = Model("preview", ModelFile(spec, network, {}), device)
+    images = last(model.snapshots(labels, 0, None, sampling)).denoised
+    return grid_picture(to_uint8(images.cpu()), columns, zoom=2)
+
+
+def _average(state: TrainState) -> UNet:
+    assert isinstance(state.average, UNet)
+    return state.average
+
+
+def _held_out(images: Any, labels: Any, rows: Any) -> Batch | None:
+    if len(rows) == 0:
+        return None
+    return Batch(to_model(images[rows]), torch.from_numpy(labels[rows]), range(len(rows)))
+
+
+def _evenly(rows: Any, most: int) -> Any:
+    """At most `most` of the rows, evenly spaced, since a set may be sorted by class."""
+    return rows[:: math.ceil(len(rows) / most)] if most else rows[:0]
+
+
+def _check_folder(config: RunConfig, out: Path) -> bool:
+    """Whether `out` holds this very run, to be resumed. Raises Refusal when it belongs to anything else."""
+    if out.exists() and not out.is_dir():
+        raise Refusal(f"--out {out} is a file: expected a new folder or the folder of this run")
+    if not out.exists() or not any(out.iterdir()):
+        return False
+    file = out / "config.toml"
+    if not file.exists():
+        raise Refusal(f"--out {out} is not empty and holds no run: expected a new folder or the folder of this run")
+    difference = first_difference(without_horizon(config), without_horizon(read_run_config(file)))
+    if difference:
+        raise Refusal(f"--out {out} belongs to another run: {difference} as there; expected a new folder")
+    return True
+
+
+def _tensorboard(out: Path) -> Any:
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError as error:
+        raise NoisetteError("--tensorboard needs the extra 'track': pip install 'noisette[track]'") from error
+    return SummaryWriter(str(out / "tensorboard"))

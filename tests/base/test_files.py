@@ -1,0 +1,70 @@
+"""A file is whole or absent, whatever happens while it is written."""
+
+import os
+import stat
+
+import pytest
+
+from noisette.base.errors import NoisetteError, Refusal
+from noisette.base.files import existing_file, whole_file, write_text
+
+
+def test_a_file_appears_under_its_name_only_when_it_is_whole(tmp_path):
+    path = tmp_path / "new" / "model.bin"
+    with whole_file(path) as temporary:
+        assert temporary.parent == path.parent
+        assert temporary.suffix == ".bin"
+        temporary.write_bytes(b"whole")
+        assert not path.exists()
+    assert path.read_bytes() == b"whole"
+    assert os.listdir(path.parent) == ["model.bin"]
+
+
+@pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
+def test_an_interrupted_write_leaves_the_old_file_and_nothing_else(tmp_path, error):
+    path = tmp_path / "model.bin"
+    write_text(path, "old")
+    with pytest.raises(error), whole_file(path) as temporary:
+        temporary.write_text("half of the n")
+        raise error
+    assert path.read_text() == "old"
+    assert os.listdir(tmp_path) == ["model.bin"]
+
+
+def test_writing_again_replaces(tmp_path):
+    write_text(tmp_path / "a.txt", "old")
+    write_text(tmp_path / "a.txt", "nü")
+    assert (tmp_path / "a.txt").read_bytes() == "nü".encode()
+
+
+@pytest.mark.parametrize("mask", [0o022, 0o077])
+def test_the_file_has_the_permissions_of_any_other(tmp_path, mask):
+    before = os.umask(mask)
+    try:
+        write_text(tmp_path / "a.txt", "text")
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((tmp_path / "a.txt").stat().st_mode) == 0o666 & ~mask
+
+
+def test_a_disk_that_refuses_is_told_in_one_line(tmp_path):
+    (tmp_path / "file").write_text("no folder")
+    with pytest.raises(NoisetteError, match=r"^cannot write .*file/a\.txt: ") as caught:
+        write_text(tmp_path / "file" / "a.txt", "text")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_folder_in_the_way_is_told_and_nothing_is_left(tmp_path):
+    (tmp_path / "a.txt").mkdir()
+    with pytest.raises(NoisetteError, match="cannot write"):
+        write_text(tmp_path / "a.txt", "text")
+    assert os.listdir(tmp_path) == ["a.txt"]
+
+
+def test_an_existing_file_is_returned_and_any_other_path_refused(tmp_path):
+    write_text(tmp_path / "a.txt", "text")
+    assert existing_file(str(tmp_path / "a.txt"), "model") == tmp_path / "a.txt"
+    with pytest.raises(Refusal, match="no model at .*: found nothing there"):
+        existing_file(tmp_path / "b.txt", "model")
+    with pytest.raises(Refusal, match="no model at .*: found a folder there"):
+        existing_file(tmp_path, "model")

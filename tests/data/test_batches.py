@@ -1,0 +1,112 @@
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from noisette.base.errors import Refusal
+from noisette.data.batches import Batches
+from noisette.data.images import to_model
+
+quick = settings(max_examples=60)
+
+
+def numbered(count: int, seed: int = 0) -> Batches:
+    """Image i has label i, and i as its first pixel (below 256)."""
+    images = np.zeros((count, 2, 3, 1), np.uint8)
+    images[:, 0, 0, 0] = np.arange(count)
+    return Batches(images, np.arange(count, dtype=np.int64), seed)
+
+
+def order(batches: Batches, counts: list[int]) -> list[int]:
+    """Which images come, drawn in batches of `counts`."""
+    seen, found = 0, []
+    for count in counts:
+        found += batches.at(seen, count).labels.tolist()
+        seen += count
+    return found
+
+
+@quick
+@given(st.integers(1, 30), st.integers(0, 2), st.lists(st.integers(1, 70), min_size=1, max_size=6))
+def test_the_order_is_the_same_at_any_batch_size(size, seed, counts):
+    assert order(numbered(size, seed), counts) == order(numbered(size, seed), [1] * sum(counts))
+
+
+@quick
+@given(st.integers(1, 30), st.integers(0, 100), st.integers(1, 70))
+def test_any_process_draws_any_position(size, images_seen, count):
+    whole = order(numbered(size), [images_seen + count])
+    fresh = numbered(size).at(images_seen, count)
+    assert fresh.labels.tolist() == whole[images_seen:]
+    assert fresh.position == range(images_seen, images_seen + count)
+
+
+@quick
+@given(st.integers(1, 30), st.integers(0, 3))
+def test_every_image_comes_once_an_epoch(size, epoch):
+    assert sorted(numbered(size).at(epoch * size, size).labels.tolist()) == list(range(size))
+
+
+def test_going_back_draws_the_same():
+    batches = numbered(10)
+    first = batches.at(5, 10).labels.tolist()
+    batches.at(40, 10)
+    assert batches.at(5, 10).labels.tolist() == first
+
+
+def test_epochs_and_seeds_differ():
+    batches = numbered(50)
+    first, second = batches.at(0, 50).labels.tolist(), batches.at(50, 50).labels.tolist()
+    assert len({tuple(first), tuple(second), tuple(numbered(50, seed=1).at(0, 50).labels.tolist())}) == 3
+    assert first != sorted(first)
+
+
+def test_images_and_labels_stay_together():
+    batch = numbered(200).at(150, 100)
+    assert batch.images.shape == (100, 1, 2, 3)
+    assert batch.images.dtype == torch.float32
+    assert batch.labels.dtype == torch.int64
+    first = (batch.images[:, 0, 0, 0] + 1) * 127.5
+    np.testing.assert_array_equal(first.round().long().numpy(), batch.labels.numpy())
+
+
+def test_colour_images_are_scaled_and_channels_last():
+    images = np.random.default_rng(0).integers(0, 256, (7, 5, 4, 3), dtype=np.uint8)
+    images.setflags(write=False)
+    batch = Batches(images, np.arange(7, dtype=np.int64), seed=3).at(0, 7)
+    torch.testing.assert_close(batch.images, to_model(images)[batch.labels], rtol=0, atol=0)
+    assert batch.images.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_a_batch_may_be_written_to_without_harm():
+    batches = numbered(4)
+    batch = batches.at(0, 4)
+    before = batch.images.clone()
+    batch.images.zero_()
+    batch.labels.zero_()
+    torch.testing.assert_close(batches.at(0, 4).images, before, rtol=0, atol=0)
+    assert sorted(batches.at(0, 4).labels.tolist()) == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize(
+    ("images", "labels"),
+    [
+        (np.zeros((0, 2, 2, 1), np.uint8), np.zeros(0, np.int64)),
+        (np.zeros((3, 2, 2, 1), np.float32), np.zeros(3, np.int64)),
+        (np.zeros((3, 2, 2), np.uint8), np.zeros(3, np.int64)),
+        (np.zeros((3, 2, 2, 1), np.uint8), np.zeros(4, np.int64)),
+        (np.zeros((3, 2, 2, 1), np.uint8), np.zeros(3, np.int32)),
+    ],
+    ids=["empty", "floats", "no channels", "more labels", "short labels"],
+)
+def test_arrays_that_do_not_fit_are_refused(images, labels):
+    with pytest.raises(Refusal, match="expected"):
+        Batches(images, labels, seed=0)
+
+
+def test_positions_outside_are_refused():
+    with pytest.raises(Refusal, match="images_seen -1"):
+        numbered(3).at(-1, 2)
+    with pytest.raises(Refusal, match="batch of 0"):
+        numbered(3).at(0, 0)

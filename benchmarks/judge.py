@@ -2,10 +2,10 @@
 
     python benchmarks/judge.py SAMPLES.npz [MORE.npz ...] [--make a|b] [--data-dir DIR] [--json OUT]
 
-A file holds `images` uint8 [N, 28, 28, 1] and `labels` int64 [N], the digit asked for, -1 for none. Beside every
-number stands the same number for as many real training digits. The judge is trained once per data set and make,
-then kept in the cache folder with its features of the real digits. It shares no code with what it judges but the
-reading of data. `--make b` is a network of another design and seed: believe what both say.
+A file holds `images` uint8 [N, 28, 28, 1] and `labels` int64 [N], the digit asked for, -1 for none. Beside
+every number stands the same number for real digits. The judge is trained once, in minutes, and kept in the
+cache folder with its features of the real digits. It shares no code with what it judges but the reading of
+data. `--make b` is a network of another design and seed: believe what both say.
 """
 
 import argparse
@@ -25,11 +25,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
+import torch.nn.functional as F
 from rich.console import Console
 from rich.table import Table
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from noisette.base.errors import NoisetteError, Refusal, unknown
 from noisette.data.datasets import load_data
@@ -63,34 +63,34 @@ class Plain(nn.Module):
         return self.head(features), features
 
 
+def unit(narrow: int, wide: int, size: int, stride: int = 1) -> nn.Sequential:
+    """A convolution, a group norm and a SiLU."""
+    convolution = nn.Conv2d(narrow, wide, size, stride, padding=size // 2, bias=False)
+    return nn.Sequential(convolution, nn.GroupNorm(8, wide), nn.SiLU())
+
+
 class Residue(nn.Module):
-    """`x + gain * f(x)`, the gain from zero (SkipInit, De & Smith 2020), which is what spares it any norm."""
+    """`x + f(x)`, f two units."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.inner = nn.Sequential(
-            nn.SiLU(), nn.Conv2d(width, width, 3, padding=1), nn.SiLU(), nn.Conv2d(width, width, 3, padding=1)
-        )
-        self.gain = nn.Parameter(torch.zeros(()))
+        self.inner = nn.Sequential(unit(width, width, 3), unit(width, width, 3))
 
     def forward(self, x: Tensor) -> Tensor:
-        return x + self.gain * self.inner(x)
+        return x + self.inner(x)
 
 
 class Residual(nn.Module):
-    """Make b: strided convolutions and residual blocks without norms, 96 features by average pooling."""
+    """Make b: strided convolutions and residual blocks with group norm, 96 features by average pooling."""
 
     def __init__(self) -> None:
         super().__init__()
         self.body = nn.Sequential(
-            nn.Conv2d(1, 32, 5, stride=2, padding=2),  # 28 -> 14
+            unit(1, 32, 5, stride=2),  # 28 -> 14
             Residue(32),
-            nn.SiLU(),
-            nn.Conv2d(32, 64, 3, stride=2, padding=1),  # 14 -> 7
+            unit(32, 64, 3, stride=2),  # 14 -> 7
             Residue(64),
-            nn.SiLU(),
-            nn.Conv2d(64, 96, 3, stride=2, padding=1),  # 7 -> 4
-            nn.SiLU(),
+            unit(64, 96, 3, stride=2),  # 7 -> 4
             nn.AdaptiveAvgPool2d(1),
             nn.Flatten(),
         )
@@ -154,7 +154,7 @@ def train(make: Make, real: ImageData, say: Callable[[str], None]) -> nn.Module:
                 cycle.step()
                 total += loss.item()
             spent = time.perf_counter() - begun
-            say(f"training the judge: epoch {epoch + 1} of {make.epochs}, loss {total / steps:.4f}, {spent:.0f} s")
+            say(f"epoch {epoch + 1} of {make.epochs} of the judge, loss {total / steps:.4f}, {spent:.0f} s")
     return network.eval()
 
 
@@ -162,7 +162,8 @@ def train(make: Make, real: ImageData, say: Callable[[str], None]) -> nn.Module:
 def read(network: nn.Module, images: npt.NDArray[np.uint8]) -> tuple[Tensor, Tensor]:
     """Guessed digits int64 [N] and features float32 [N, D] of pixels uint8 [N, 28, 28, 1]."""
     parts = [network(to_model(images[start : start + 1000])) for start in range(0, len(images), 1000)]
-    return torch.cat([logits for logits, _ in parts]).argmax(1), torch.cat([features for _, features in parts])
+    logits, features = (torch.cat(column) for column in zip(*parts, strict=True))
+    return logits.argmax(1), features
 
 
 # The judge and the real digits --------------------------------------------------------------------
@@ -177,7 +178,7 @@ class Real:
     features: Tensor  # float32 [N, D]
 
     def draw(self, count: int, seed: int) -> Tensor:
-        """Rows [count] drawn without repeats, as many of each class; a remainder goes to the first classes."""
+        """Rows [count] drawn without repeats, as many of each class; a remainder to the first classes."""
         random = torch.Generator().manual_seed(seed)
         rows = []
         for digit in range(CLASSES):
@@ -208,7 +209,7 @@ def load_judge(
     cache: Path | None = None,
     say: Callable[[str], None] = lambda line: None,
 ) -> Judge:
-    """The judge of this make for MNIST in `data_dir`: from the cache folder, else trained there first (minutes)."""
+    """The judge of this make for MNIST in `data_dir`: from the cache folder, else trained first (minutes)."""
     if make not in MAKES:
         raise unknown("make", make, MAKES)
     return _load(make, data_dir, cache or CACHE, say)
@@ -244,9 +245,9 @@ def _load(name: str, data_dir: Path | None, cache: Path, say: Callable[[str], No
 
 
 def frechet(one: Tensor, other: Tensor) -> float:
-    """Squared Frechet distance of the Gaussians fitted to features [N, D] and [M, D] (Heusel et al. 2017), float64.
+    """Squared Frechet distance of Gaussians of features [N, D], [M, D] (Heusel et al. 2017), in float64.
 
-    `|m1 - m2|^2 + tr(C1 + C2 - 2 (R C2 R)^1/2)` with R the symmetric root of C1: eigenvalues only, none complex.
+    `|m1 - m2|^2 + tr(C1 + C2 - 2 (R C2 R)^1/2)`, R the symmetric root of C1: every eigenvalue is real.
     """
     one, other = one.double(), other.double()
     C1, C2 = one.T.cov(), other.T.cov()
@@ -264,7 +265,7 @@ def radii(points: Tensor) -> Tensor:
 
 
 def manifolds(real: Tensor, fake: Tensor) -> dict[str, float]:
-    """Precision, recall (Kynkäänniemi et al. 2019), density and coverage (Naeem et al. 2020) of features [N, D]."""
+    """Precision, recall (Kynkäänniemi et al. 2019), density and coverage (Naeem et al. 2020)."""
     real, fake = real.double(), fake.double()
     around_real, around_fake = radii(real), radii(fake)
     inside = torch.zeros(len(fake))  # how many real balls hold each fake
@@ -284,7 +285,7 @@ def manifolds(real: Tensor, fake: Tensor) -> dict[str, float]:
 
 
 def against_reference(judge: Judge, features: Tensor) -> dict[str, float]:
-    """Frechet distance of features [N, D] to the 8,920 reference digits; manifolds at equal counts on both sides."""
+    """Frechet distance of features [N, D] to the 8,920 reference digits; manifolds at equal counts."""
     reference = judge.test.draw(CLASSES * PER_CLASS, seed=0)
     count = min(len(features), len(reference))
     some = torch.randperm(len(features), generator=torch.Generator().manual_seed(1))[:count]
@@ -295,18 +296,21 @@ def against_reference(judge: Judge, features: Tensor) -> dict[str, float]:
     }
 
 
-def accuracies(guesses: Tensor, labels: Tensor) -> dict[str, float]:
-    """Accuracy on the labelled, and the worst class's; NaN when nothing is labelled."""
+def accuracies(guesses: Tensor, labels: Tensor) -> dict[str, float | None]:
+    """Accuracy on the labelled, and the worst class's; None when nothing is labelled."""
     right = (guesses == labels).double()
-    classes = [right[labels == digit].mean().item() for digit in range(CLASSES) if (labels == digit).any()]
-    return {"accuracy": right[labels >= 0].mean().item(), "worst": min(classes, default=float("nan"))}
+    if not (labels >= 0).any():
+        return {"accuracy": None, "worst": None}
+    worst = min(right[labels == digit].mean().item() for digit in labels[labels >= 0].unique())
+    return {"accuracy": right[labels >= 0].mean().item(), "worst": worst}
 
 
 @lru_cache(maxsize=16)
-def yardstick(judge: Judge, count: int) -> dict[str, float]:
-    """The same numbers for `count` real digits: accuracies on the test part, the rest on draws of the training part.
+def yardstick(judge: Judge, count: int) -> dict[str, Any]:
+    """The same numbers for real digits: accuracies of the test part, the rest of `count` training digits.
 
-    The distance is the mean over eight draws, `spread` their standard deviation; the manifolds are the first's.
+    The distance is the mean over eight draws, `spread` their standard deviation; the manifolds are the
+    first draw's.
     """
     draws = [judge.train.features[judge.train.draw(count, seed)] for seed in range(DRAWS)]
     first = against_reference(judge, draws[0])
@@ -360,12 +364,22 @@ def table(rows: list[tuple[str, dict[str, Any]]], by: Judge) -> Table:
     accuracy = f"{by.accuracy:.2%} right on real test digits"
     shown = Table(title=f"judge {by.make}, {accuracy}", box=None, header_style="bold")
     shown.add_column("samples", overflow="fold")
-    for title in "count accuracy worst Frechet floors coverage density precision recall".split():
-        shown.add_column(title, justify="right")
+    for title in (
+        "count",
+        "accuracy",
+        "worst",
+        "Frechet",
+        "floors",
+        "coverage",
+        "density",
+        "precision",
+        "recall",
+    ):
+        shown.add_column(title, justify="right", no_wrap=True)
 
     def add(name: str, count: int, found: dict[str, Any], frechet: str, floors: str) -> None:
         shares = (f"{found[key]:.3f}" for key in ("coverage", "density", "precision", "recall"))
-        ends = (f"{found[key]:.2%}" for key in ("accuracy", "worst"))
+        ends = ("-" if found[key] is None else f"{found[key]:.2%}" for key in ("accuracy", "worst"))
         shown.add_row(name, f"{count:,}", *ends, frechet, floors, *shares)
 
     for name, found in rows:
@@ -380,13 +394,14 @@ def table(rows: list[tuple[str, dict[str, Any]]], by: Judge) -> Table:
 def main(arguments: list[str] | None = None) -> int:
     """Judges the files named on the command line; 0, or an error's exit code."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
-    parser.add_argument("samples", nargs="*", type=Path, help="npz files with images and labels; none: train only")
+    parser.add_argument("samples", nargs="*", type=Path, help="npz files (none: train only)")
     parser.add_argument("--make", choices=MAKES, default="a", help="which of the two judges (default: a)")
     parser.add_argument("--data-dir", type=Path, help="folder with MNIST (default: as NOISETTE_DATA says)")
     parser.add_argument("--cache", type=Path, help=f"where trained judges are kept (default: {CACHE})")
     parser.add_argument("--json", type=Path, help="write the numbers here too")
     chosen = parser.parse_args(arguments)
-    console, notes = Console(), Console(stderr=True)
+    notes = Console(stderr=True)
+    console = Console(width=max(notes.width, 140))
     try:
         files = [(path, *open_samples(path)) for path in chosen.samples]
         by = load_judge(chosen.make, chosen.data_dir, chosen.cache, notes.print)
@@ -394,7 +409,7 @@ def main(arguments: list[str] | None = None) -> int:
     except NoisetteError as error:
         notes.print(f"error: {error}", markup=False, soft_wrap=True)
         return error.exit_code
-    console.print(table(rows, by), soft_wrap=True)
+    console.print(table(rows, by))
     if chosen.json:
         found = {"make": by.make, "accuracy": by.accuracy, "samples": dict(rows)}
         chosen.json.write_text(json.dumps(found, indent=2) + "\n")

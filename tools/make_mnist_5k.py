@@ -70,9 +70,7 @@ def make(folder: Path, target: Path) -> ImageData:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
     try:
         print(make(parser.parse_args().folder, PACKAGE).digest)

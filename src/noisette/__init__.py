@@ -1,2 +1,3 @@
 """noisette."""
+
 __version__ = "0.1.0"

@@ -2,11 +2,16 @@
 
 import os
 import stat
+from pathlib import Path
 
 import pytest
 
 from noisette.base.errors import NoisetteError, Refusal
 from noisette.base.files import existing_file, whole_file, write_text
+
+
+def names_in(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
 
 
 def test_a_file_appears_under_its_name_only_when_it_is_whole(tmp_path):
@@ -17,18 +22,23 @@ def test_a_file_appears_under_its_name_only_when_it_is_whole(tmp_path):
         temporary.write_bytes(b"whole")
         assert not path.exists()
     assert path.read_bytes() == b"whole"
-    assert os.listdir(path.parent) == ["model.bin"]
+    assert names_in(path.parent) == ["model.bin"]
 
 
 @pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
 def test_an_interrupted_write_leaves_the_old_file_and_nothing_else(tmp_path, error):
     path = tmp_path / "model.bin"
     write_text(path, "old")
-    with pytest.raises(error), whole_file(path) as temporary:
-        temporary.write_text("half of the n")
-        raise error
+
+    def interrupted() -> None:
+        with whole_file(path) as temporary:
+            temporary.write_text("half of the n")
+            raise error
+
+    with pytest.raises(error):
+        interrupted()
     assert path.read_text() == "old"
-    assert os.listdir(tmp_path) == ["model.bin"]
+    assert names_in(tmp_path) == ["model.bin"]
 
 
 def test_writing_again_replaces(tmp_path):
@@ -58,13 +68,13 @@ def test_a_folder_in_the_way_is_told_and_nothing_is_left(tmp_path):
     (tmp_path / "a.txt").mkdir()
     with pytest.raises(NoisetteError, match="cannot write"):
         write_text(tmp_path / "a.txt", "text")
-    assert os.listdir(tmp_path) == ["a.txt"]
+    assert names_in(tmp_path) == ["a.txt"]
 
 
 def test_an_existing_file_is_returned_and_any_other_path_refused(tmp_path):
     write_text(tmp_path / "a.txt", "text")
     assert existing_file(str(tmp_path / "a.txt"), "model") == tmp_path / "a.txt"
-    with pytest.raises(Refusal, match="no model at .*: found nothing there"):
+    with pytest.raises(Refusal, match=r"no model at .*: found nothing there"):
         existing_file(tmp_path / "b.txt", "model")
-    with pytest.raises(Refusal, match="no model at .*: found a folder there"):
+    with pytest.raises(Refusal, match=r"no model at .*: found a folder there"):
         existing_file(tmp_path, "model")

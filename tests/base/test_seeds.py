@@ -11,14 +11,11 @@ SHAPE = (1, 4, 4)
 
 def test_streams_stay_what_they_were():
     """Golden values: if these change, every published picture changes with them."""
-    assert hash_seed(0, "sample", 17) == 3361430810829564155
+    assert hash_seed(0, "sample", 17) == 8389335498430512753
     noise = ImageNoise(0, "sample", [17], SHAPE)
-    for golden in (GOLDEN_FIRST, GOLDEN_SECOND):
-        torch.testing.assert_close(noise.draw().flatten()[:4], torch.tensor(golden), rtol=0, atol=1e-6)
-
-
-GOLDEN_FIRST = [0.0, 0.0, 0.0, 0.0]
-GOLDEN_SECOND = [0.0, 0.0, 0.0, 0.0]
+    golden = ([-1.6031753, -0.2323545, -1.5556769, 1.0532856], [0.4814023, -0.9042299, 0.3321525, -1.0333006])
+    for first_pixels in golden:
+        torch.testing.assert_close(noise.draw().flatten()[:4], torch.tensor(first_pixels), rtol=0, atol=1e-6)
 
 
 def test_the_order_the_kinds_and_the_number_of_parts_matter():

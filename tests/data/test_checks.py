@@ -89,6 +89,11 @@ def test_classes_that_are_few_or_absent_are_told(digits):
     )
 
 
+def test_of_many_names_ten_are_told(digits):
+    report = report_of(replace(digits(), classes=tuple("abcdefghijklmno")))
+    assert report.warnings == ("classes without an image: d, e, f, g, h, i, j, k, l, m and 2 more",)
+
+
 def test_a_class_without_validation_is_told(digits):
     data = digits(per_class=12)
     validation = np.flatnonzero(data.labels == 0)[:2]
@@ -111,6 +116,7 @@ def floats(data, value):
 
 FAULTS = {
     "floats": (lambda data: floats(data, 0.5), "images are float32, expected uint8"),
+    "a number": (lambda data: replace(data, images=np.uint8(3)[...]), "images have shape []"),
     "no channels": (lambda data: replace(data, images=data.images[..., 0]), "expected [N, H, W, C]"),
     "channels first": (lambda data: replace(data, images=np.zeros((60, 1, 28, 28), np.uint8)), "28 channels"),
     "no pixels": (lambda data: replace(data, images=data.images[:, :0]), "images are empty: 0 x 4"),
@@ -118,7 +124,10 @@ FAULTS = {
     "label 3": (lambda data: wrong_label(data, 3), "labels lie in 0 to 3, expected 0 to 2"),
     "label -1": (lambda data: wrong_label(data, -1), "labels lie in -1 to 2"),
     "label type": (lambda data: replace(data, labels=data.labels.astype(np.int32)), "labels are int32"),
-    "label count": (lambda data: replace(data, labels=data.labels[:-1]), "one for each of 60 images"),
+    "label count": (
+        lambda data: replace(data, labels=data.labels[:-1]),
+        "labels have shape [59], expected [60], one an image",
+    ),
     "names": (lambda data: replace(data, classes=("a", "b", "a")), "two classes have the same name"),
 }
 
@@ -127,8 +136,7 @@ FAULTS = {
 def test_a_problem_is_reported_and_refused(digits, fault):
     plant, message = FAULTS[fault]
     data = plant(digits())
-    count = min(len(data.images), len(data.labels))
-    report = check(data, np.arange(count)[1:], np.arange(count)[:1])
+    report = check(data, np.arange(60)[1:], np.arange(60)[:1])
     assert message in report.problems[0]
     assert report.contents is None
     with pytest.raises(Refusal, match="data set digits: ") as caught:

@@ -43,9 +43,7 @@ def draw(dtype: torch.dtype = torch.float64) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def objective(parameterisation: str = "edm", loss_weight: str = "edm") -> Objective:
-    return Objective(
-        DiffusionConfig(parameterisation=parameterisation, loss_weight=loss_weight, data_std=STD)
-    )
+    return Objective(DiffusionConfig(parameterisation=parameterisation, loss_weight=loss_weight, data_std=STD))
 
 
 # --- the loss
@@ -81,9 +79,7 @@ def test_noise_weight_on_noise_prediction_is_the_plain_mse_of_the_noise():
 def test_edm_weight_on_edm_prediction_is_the_plain_mse_of_the_target():
     """Karras et al. 2022, table 1: lambda c_out^2 = 1, so that no level outweighs another at birth."""
     clean, noise, sigma = draw()
-    at_birth = objective("edm", "edm").per_image_loss(
-        lambda x, *_: torch.zeros_like(x), clean, LABEL, sigma, noise
-    )
+    at_birth = objective("edm", "edm").per_image_loss(lambda x, *_: torch.zeros_like(x), clean, LABEL, sigma, noise)
     total = (sigma**2 + STD**2)[:, None, None, None]
     target = (column(sigma) * clean / STD - STD * noise) / total.sqrt()
     torch.testing.assert_close(at_birth, target.square().mean(dim=(1, 2, 3)))

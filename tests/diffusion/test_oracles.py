@@ -59,9 +59,7 @@ def test_mixture_is_the_posterior_mean_of_all_or_of_the_labelled_component(sigma
 def test_tweedie_mixture_is_noisy_plus_sigma_squared_times_the_score(sigma):
     """Efron 2011: E[clean | x] = x + sigma^2 d/dx log p(x; sigma)."""
     x = X.clone().requires_grad_()
-    density = sum(
-        w * normal(x, m, math.hypot(s, sigma)) for w, m, s in zip(WEIGHTS, MEANS, STDS, strict=True)
-    )
+    density = sum(w * normal(x, m, math.hypot(s, sigma)) for w, m, s in zip(WEIGHTS, MEANS, STDS, strict=True))
     (score,) = torch.autograd.grad(density.log().sum(), x)
     found = MixtureOracle(MEANS, STDS, WEIGHTS)(X, sigma)
     torch.testing.assert_close(found, X + sigma**2 * score, rtol=1e-9, atol=1e-9)
@@ -78,9 +76,7 @@ def test_mixture_labels_act_image_by_image():
 def test_mixture_distribution_is_the_integral_of_the_noisy_density():
     edge, sigma = torch.tensor([-0.3], dtype=torch.float64), 0.5
     x = torch.linspace(-12, -0.3, 20_001, dtype=torch.float64)
-    density = sum(
-        w * normal(x, m, math.hypot(s, sigma)) for w, m, s in zip(WEIGHTS, MEANS, STDS, strict=True)
-    )
+    density = sum(w * normal(x, m, math.hypot(s, sigma)) for w, m, s in zip(WEIGHTS, MEANS, STDS, strict=True))
     share = MixtureOracle(MEANS, STDS, WEIGHTS).distribution(edge, sigma)
     assert float(share) == pytest.approx(float(torch.trapezoid(density, x)), abs=1e-8)
 

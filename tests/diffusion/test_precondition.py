@@ -79,9 +79,7 @@ def mistake(name: str, row: Row) -> float:
         target_variance = on_clean**2 * STD**2 + on_noise**2
         covariance = in_clean * on_clean * STD**2 + in_noise * on_noise  # c_skip takes out all that it can
         sign = (on_clean.sign() - 1).abs()
-        return max(
-            float(each.abs().max()) for each in (in_variance - 1, target_variance - 1, covariance, sign)
-        )
+        return max(float(each.abs().max()) for each in (in_variance - 1, target_variance - 1, covariance, sign))
     seen, target = handed(row, clean, noise, sigma)
     make_input = flow_input if name == "flow" else chain_input
     wanted = make_input(clean, noise, column(sigma)), TARGETS[name](clean, noise, column(sigma))

@@ -29,9 +29,7 @@ def karras(steps: int) -> list[float]:
     return grid(level_table("karras", steps, LevelRange()))
 
 
-def walk(
-    denoise: Callable, sampler: Sampler, levels: list[float], labels: Tensor, first: int = 0
-) -> list[Snapshot]:
+def walk(denoise: Callable, sampler: Sampler, levels: list[float], labels: Tensor, first: int = 0) -> list[Snapshot]:
     """All snapshots of one image a label, from the noise of the indices that begin with `first`."""
     noise = ImageNoise(0, "test", range(first, first + len(labels)), SHAPE)
     start = start_image(noise.draw(), levels[0], unit_start=False)
@@ -123,9 +121,7 @@ def test_only_samplers_that_draw_noise_depend_on_it(sampler):
 
 def test_missing_noise_is_refused_before_any_step():
     with pytest.raises(Refusal, match="expected draw_noise"):
-        sample(
-            GaussianOracle(0.0, 1.0), make_sampler("ddpm"), GRID, torch.ones(1, *SHAPE), torch.zeros(1).long()
-        )
+        sample(GaussianOracle(0.0, 1.0), make_sampler("ddpm"), GRID, torch.ones(1, *SHAPE), torch.zeros(1).long())
 
 
 @pytest.mark.parametrize("unit_start", [True, False])
@@ -232,8 +228,7 @@ def test_ddim_is_euler_without_noise_and_ddpm_with_all_of_it():
     oracle = GaussianOracle(0.3, 0.5)
     for name, eta in (("euler", 0.0), ("ddpm", 1.0)):
         ours, ddim = (
-            walk(oracle, each, GRID, NONE)[-1].noisy
-            for each in (make_sampler(name), make_sampler("ddim", eta))
+            walk(oracle, each, GRID, NONE)[-1].noisy for each in (make_sampler(name), make_sampler("ddim", eta))
         )
         assert torch.equal(ours, ddim)
 

@@ -17,7 +17,7 @@ SIGMA = 0.8
 LABEL = torch.tensor([0, 1, -1])
 NOISY = 3 * torch.randn(3, 2, 5, 5, generator=generator(0, "clamp"), dtype=torch.float64)
 SCALE = torch.tensor([0.2, 1.0, 3.0], dtype=torch.float64).reshape(3, 1, 1, 1)
-"""The first image of `spread` stays in range, the last leaves it by far: thresholds must be each image's own."""
+"""The first image of `spread` stays in range, the last leaves it by far: each image has its own threshold."""
 
 
 def spread(noisy: Tensor, noise_level: float, label: Tensor) -> Tensor:

@@ -35,6 +35,8 @@ def test_a_sound_report_is_shown_whole():
     assert text.count(" 400 ") == text.count(" 100 ") == 10
     assert "4,000" in text
     assert text.rstrip().endswith("verdict: sound")
+    narrow = printed(report, width=60)
+    assert report.digest in "".join(narrow.replace("│", "").split())  # folded, not cut
 
 
 def test_warnings_and_problems_are_shown():

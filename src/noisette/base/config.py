@@ -1,7 +1,7 @@
 """Configurations are frozen dataclasses: the only source of names, defaults, types and help.
 
-`read_toml` and `to_plain` are the two ways between them and plain values (TOML, JSON in a weight file). An unknown key or
-a value of another type is refused with the nearest name.
+`read_toml` and `to_plain` are the two ways between them and plain values (TOML, JSON in a weight file). An unknown
+key or a value of another type is refused with the nearest name.
 """
 
 import dataclasses
@@ -17,7 +17,7 @@ from noisette.base.errors import Refusal, unknown
 C = TypeVar("C")
 
 
-def from_plain(kind: type[C], values: Mapping[str, Any], where: str, base: C | None = None) -> C:
+def from_plain(kind: type[C], values: Any, where: str, base: C | None = None) -> C:
     """Build the dataclass `kind` from plain values; keys left out keep the value of `base` (or the default).
 
     `where` names the source in messages. Raises Refusal for an unknown key, a missing one or a wrong type;

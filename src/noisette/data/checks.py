@@ -133,7 +133,7 @@ def _label_problems(data: ImageData) -> Iterator[str]:
     if labels.dtype != np.int64:
         yield f"labels are {labels.dtype.name}, expected int64"
     if labels.shape != data.images.shape[:1]:
-        yield f"labels have shape {list(labels.shape)}, expected one for each of {len(data.images):,} images"
+        yield f"labels have shape {list(labels.shape)}, expected {list(data.images.shape[:1])}, one an image"
     if labels.size and not (labels.min() >= 0 and labels.max() < len(classes)):
         yield f"labels lie in {labels.min()} to {labels.max()}, expected 0 to {len(classes) - 1}"
     if len(set(classes)) < len(classes):

@@ -88,9 +88,7 @@ def mnist_5k(data_dir: Path | None, part: str) -> ImageData:
         np.load(file, allow_pickle=False) as arrays,
     ):
         images, labels = arrays["images"], arrays["labels"].astype(np.int64)
-    return ImageData(
-        "mnist-5k", images, labels, MNIST_CLASSES, f"500 training digits a class of {MNIST_SOURCE}"
-    )
+    return ImageData("mnist-5k", images, labels, MNIST_CLASSES, f"500 training digits a class of {MNIST_SOURCE}")
 
 
 # Where files lie ----------------------------------------------------------------------------------

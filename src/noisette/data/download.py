@@ -33,9 +33,8 @@ def fetch(file_name: str, sha256: str, mirrors: Sequence[str], folder: Path) -> 
             faults.append(f"{mirror} ({_fault(error)})")
         except OSError as error:  # not the mirror's fault, so the next one would not help
             raise NoisetteError(f"cannot keep {file_name} in {folder}: {error.strerror or error}") from error
-    raise NoisetteError(
-        f"no mirror served {file_name}: {'; '.join(faults)}; or give a folder with the file by --data-dir"
-    )
+    advice = "to use a copy of your own, give its folder as --data-dir"
+    raise NoisetteError(f"no mirror served {file_name}: {'; '.join(faults)}; {advice}")
 
 
 def _fault(error: Exception) -> str:

@@ -48,9 +48,7 @@ def _read(file: io.BufferedIOBase, path: Path, axes: int, most: int) -> npt.NDAr
     """The array behind an open file that can hold `most` bytes at best."""
     header, magic = file.read(4 + 4 * axes), bytes((0, 0, 8, axes))
     if header[:4] != magic:
-        raise Refusal(
-            f"{path} begins with {header[:4].hex(' ') or 'nothing'}: expected IDX's {magic.hex(' ')}"
-        )
+        raise Refusal(f"{path} begins with {header[:4].hex(' ') or 'nothing'}: expected IDX's {magic.hex(' ')}")
     if len(header) != 4 + 4 * axes:
         raise Refusal(f"{path} ends within its header")
     shape = struct.unpack(f">{axes}I", header[4:])
@@ -70,9 +68,7 @@ def _read(file: io.BufferedIOBase, path: Path, axes: int, most: int) -> npt.NDAr
     return np.frombuffer(pixels, np.uint8).reshape(shape)
 
 
-def read_labelled(
-    images: Path, labels: Path, classes: int
-) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
+def read_labelled(images: Path, labels: Path, classes: int) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
     """Grey images uint8 [N, H, W, 1] and their labels int64 [N], each in 0..classes-1, from two IDX files."""
     pixels, numbers = read_idx(images, axes=3), read_idx(labels, axes=1)
     if len(pixels) != len(numbers):

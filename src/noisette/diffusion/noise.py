@@ -1,7 +1,7 @@
 """Noise levels and the forward process.
 
-The noise level sigma is the only clock: `noisy = clean + sigma * noise`. A schedule only makes a table of levels, float64
-on the CPU, strictly falling, positive and finite. A sampling grid is such a table with a final 0.
+The noise level sigma is the only clock: `noisy = clean + sigma * noise`. A schedule only makes a table of levels,
+float64 on the CPU, strictly falling, positive and finite. A sampling grid is such a table with a final 0.
 
 A discrete chain with rates beta_t (DDPM) is a table too: with alpha_bar_t = prod(1 - beta), its image
 x_t = sqrt(alpha_bar_t) clean + sqrt(1 - alpha_bar_t) noise is `noisy / sqrt(1 + sigma_t^2)` at
@@ -27,18 +27,18 @@ BETA_CAP = 0.999  # Nichol & Dhariwal 2021, section 3.2: keeps the last level of
 
 @dataclass(frozen=True)
 class LevelRange:
-    """What a schedule may need to know besides its number of levels.
-
-    beta_start, beta_end: rates of the linear table (DDPM's 1e-4 and 0.02, whatever the number of levels).
-    noise_level_min, noise_level_max: ends of the karras, log-linear and flow tables, as standard deviations.
-    rho: bend of the Karras table (7 there; larger puts more levels near the clean end).
-    """
+    """What a schedule may need to know besides its number of levels."""
 
     beta_start: float = 1e-4
+    """First rate of the linear table (DDPM's 1e-4, whatever the number of levels)."""
     beta_end: float = 0.02
+    """Last rate of the linear table (DDPM's 0.02, whatever the number of levels)."""
     noise_level_min: float = 0.002
+    """Low end of the karras, log-linear and flow tables, as a standard deviation."""
     noise_level_max: float = 80.0
+    """High end of the karras, log-linear and flow tables, as a standard deviation."""
     rho: float = 7.0
+    """Bend of the Karras table (7 there; larger puts more levels near the clean end)."""
 
     def __post_init__(self) -> None:
         require(
@@ -114,7 +114,7 @@ def sigmoid(steps: int, within: LevelRange) -> Table:
 def karras(steps: int, within: LevelRange) -> Table:
     """Evenly spaced in sigma^(1/rho) (Karras et al. 2022, eq. 5)."""
     low, high = within.noise_level_min ** (1 / within.rho), within.noise_level_max ** (1 / within.rho)
-    return (high + _ramp(steps) * (low - high)) ** within.rho
+    return torch.pow(high + _ramp(steps) * (low - high), within.rho)
 
 
 @SCHEDULES.register("log-linear")
@@ -151,7 +151,8 @@ def level_table(schedule: str, steps: int, within: LevelRange) -> Table:
 def pick(table: Table, steps: int) -> Float[Tensor, " picked"]:
     """`steps` levels of a longer table, evenly spaced by index, the noisiest always among them.
 
-    This is the "trailing" spacing of Lin et al. 2023 (table 2): sampling starts at the level that is nearest pure noise.
+    This is the "trailing" spacing of Lin et al. 2023 (table 2): sampling starts at the level that is nearest pure
+    noise.
     Raises Refusal when the table has fewer levels.
     """
     T = len(table)

@@ -2,7 +2,8 @@
 
     loss = E[ weight(sigma) * ||denoise(clean + sigma * noise, sigma) - clean||^2 ],  the mean over pixels
 
-The weights act on the denoiser's error, whatever the parameterisation; the laboratory's noise MSE is the weight 1/sigma^2.
+The weights act on the denoiser's error, whatever the parameterisation; the laboratory's noise MSE is the weight
+1/sigma^2.
 """
 
 import math
@@ -26,26 +27,28 @@ TRAINING_LEVELS = get_args(TrainingLevels)
 
 @dataclass(frozen=True)
 class DiffusionConfig:
-    """The diffusion that a model is trained for; it travels in the weights.
-
-    parameterisation: what the network predicts (noise, clean, velocity, flow, edm).
-    schedule, table_steps: the table of levels; training draws from it where training_levels is "table".
-    training_levels: "table" (uniform over the table), "log-normal" (noise_log_mean, noise_log_std of ln sigma) or
-        "log-snr" (uniform in ln sigma between noise_level_min and noise_level_max).
-    loss_weight: "noise" (the noise MSE), "min-snr" (capped at snr_gamma) or "edm".
-    data_std: standard deviation of the pixels in [-1, 1]; measured on the training images when left out.
-    """
+    """The diffusion that a model is trained for; it travels in the weights."""
 
     parameterisation: str = "edm"
+    """What the network predicts: noise, clean, velocity, flow or edm."""
     schedule: str = "karras"
+    """Of the table of levels: linear, cosine, sigmoid, karras, log-linear or flow."""
     table_steps: int = 1000
+    """Levels in the table."""
     levels: LevelRange = LevelRange()
+    """The ends of the table, and of log-snr training levels."""
     training_levels: TrainingLevels = "log-normal"
+    """The levels that training draws: uniform over the table, log-normal, or uniform in ln sigma (log-snr)."""
     noise_log_mean: float = -1.2
+    """Mean of ln sigma where training levels are log-normal."""
     noise_log_std: float = 1.2
+    """Standard deviation of ln sigma where training levels are log-normal."""
     loss_weight: str = "edm"
+    """noise (the noise MSE), min-snr (capped at snr_gamma) or edm."""
     snr_gamma: float = 5.0
+    """Largest weight that min-snr gives."""
     data_std: float | None = None
+    """Standard deviation of the pixels in [-1, 1]; measured on the training images when left out."""
 
     def __post_init__(self) -> None:
         PRECONDITIONS[self.parameterisation]
@@ -106,8 +109,7 @@ def training_levels(config: DiffusionConfig) -> LevelDraw:
     if config.training_levels == "log-normal":
         # ndtri diverges at 0 and 1, where float32 rounding may put u; the cut is at 5 standard deviations.
         return lambda u: torch.exp(
-            config.noise_log_mean
-            + config.noise_log_std * torch.special.ndtri(u.double().clamp(3e-7, 1 - 3e-7))
+            config.noise_log_mean + config.noise_log_std * torch.special.ndtri(u.double().clamp(3e-7, 1 - 3e-7))
         ).to(u.dtype)
     low, high = math.log(config.levels.noise_level_min), math.log(config.levels.noise_level_max)
     return lambda u: torch.exp(low + (high - low) * u.double()).to(u.dtype)

@@ -37,7 +37,11 @@ class MixtureOracle:
     """
 
     def __init__(self, means: Sequence[float], stds: Sequence[float], weights: Sequence[float]) -> None:
-        require(len(means) == len(stds) == len(weights) >= 1, "lists of different lengths", "one entry a component")
+        require(
+            len(means) == len(stds) == len(weights) >= 1,
+            "lists of different lengths",
+            "one entry a component",
+        )
         require(min(stds) > 0 and min(weights) > 0, "a std or weight that is not positive", "positive numbers")
         self.means = torch.tensor(means, dtype=torch.float64)
         self.variances = torch.tensor(stds, dtype=torch.float64) ** 2
@@ -60,7 +64,8 @@ class MixtureOracle:
     def distribution(self, x: Tensor, noise_level: float) -> Tensor:
         """P(noisy value <= x) at a level, elementwise."""
         z = (x[..., None] - self.means) / self._spread(noise_level)
-        return (self.weights * torch.special.ndtr(z)).sum(-1)
+        share: Tensor = (self.weights * torch.special.ndtr(z)).sum(-1)
+        return share
 
     def flow(self, x: Tensor, noise_level: float, next_level: float) -> Tensor:
         """The exact probability flow of a scalar: it keeps the value of the distribution function, which is inverted by
@@ -76,7 +81,8 @@ class MixtureOracle:
 
 
 class DatasetOracle:
-    """The training set itself: D(x, sigma) is the mean of the stored images, weighted by exp(-|x - image|^2 / 2 sigma^2).
+    """The training set itself: D(x, sigma) is the mean of the stored images, weighted by exp(-|x - image|^2 / 2
+    sigma^2).
 
     images [N, C, H, W]; labels [N] (optional). A label k >= 0 keeps the images of class k; -1 keeps all.
     """
@@ -88,7 +94,9 @@ class DatasetOracle:
     def __call__(self, noisy: Images, noise_level: float, label: Labels | None = None, /) -> Images:
         stored = self.images.to(noisy).flatten(1)  # [N, P]
         x = noisy.flatten(1)  # [B, P]
-        distance = (x[:, None] - stored).square().sum(-1)  # [B, N]; not by cdist, whose cancellation shows at small levels
+        distance = (
+            (x[:, None] - stored).square().sum(-1)
+        )  # [B, N]; not by cdist, whose cancellation shows at small levels
         if label is not None and self.labels is not None:
             other = (label[:, None] >= 0) & (label[:, None] != self.labels.to(label)[None])
             distance = distance.masked_fill(other, math.inf)

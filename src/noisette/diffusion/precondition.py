@@ -105,7 +105,8 @@ def denoiser(network: Network, row: Row, data_std: float) -> Denoiser:
     """The network as a denoiser."""
 
     def denoise(noisy: Images, noise_level: float, label: Labels, /) -> Images:
-        # The row is worked out in float64 on the CPU, where a level of 1e-3 or 1e4 loses nothing; only float32 travels on.
+        # The row is worked out in float64 on the CPU, where a level of 1e-3 or 1e4 loses nothing; only float32
+        # travels on.
         exact = row(torch.tensor(noise_level, dtype=torch.float64), data_std)
         c_skip, c_out, c_in, c_noise = (float(c) for c in exact)
         clock = torch.full(noisy.shape[:1], c_noise, dtype=noisy.dtype, device=noisy.device)

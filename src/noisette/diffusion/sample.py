@@ -1,5 +1,6 @@
 """The driver: one generator walks the grid for every sampler and yields a snapshot after each step."""
 
+import itertools
 import math
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -33,7 +34,7 @@ def check_grid(levels: Sequence[float], trained: tuple[float, float] | None = No
     """Refuse a grid that does not fall strictly from a finite level to 0; warn where it leaves the trained range."""
     if len(levels) < 2 or levels[-1] != 0:
         raise Refusal(f"a grid of {len(levels)} levels that ends in {levels[-1:]}: expected at least 2 that end in 0")
-    if not all(math.isfinite(level) and level > after for level, after in zip(levels, levels[1:], strict=False)):
+    if not all(math.isfinite(level) and level > after for level, after in itertools.pairwise(levels)):
         raise Refusal("the grid's noise levels do not fall strictly from a finite level to 0")
     if trained is not None:
         low, high = trained
@@ -84,7 +85,7 @@ def _walk(
         return denoise(noisy, noise_level, label)
 
     steps, memory, evaluations = len(levels) - 1, None, 0
-    for number, (sigma, sigma_next) in enumerate(zip(levels, levels[1:], strict=False), start=1):
+    for number, (sigma, sigma_next) in enumerate(itertools.pairwise(levels), start=1):
         noise = None
         if sampler.draws_noise and sigma_next > 0:
             assert draw_noise is not None

@@ -22,7 +22,8 @@ class BoundDenoiser(Protocol):
 
 
 class Step(NamedTuple):
-    """What a step leaves: the image at the next level, its estimate of the clean one, history, calls of the denoiser."""
+    """What a step leaves: the image at the next level, its estimate of the clean one, history, calls of the
+    denoiser."""
 
     x: Images
     denoised: Images
@@ -35,7 +36,14 @@ class StepFunction(Protocol):
     """(denoise, x, memory of the last step, sigma, sigma_next < sigma, unit noise or None) -> Step."""
 
     def __call__(
-        self, denoise: BoundDenoiser, x: Images, memory: Any, sigma: float, sigma_next: float, noise: Images | None, /
+        self,
+        denoise: BoundDenoiser,
+        x: Images,
+        memory: Any,
+        sigma: float,
+        sigma_next: float,
+        noise: Images | None,
+        /,
     ) -> Step: ...
 
 
@@ -43,7 +51,8 @@ class StepFunction(Protocol):
 class Sampler:
     """A step and what is promised of it.
 
-    order: global order of convergence (weak order where `draws_noise`): halving every step divides the error by 2^order.
+    order: global order of convergence (weak order where `draws_noise`): halving every step divides the error by
+    2^order.
     evaluations: calls of the denoiser a step; the last step always takes one.
     """
 
@@ -68,12 +77,18 @@ def make_sampler(name: str, eta: float | None = None) -> Sampler:
 def ancestral(eta: float) -> Sampler:
     """DDIM with noise share eta (Song et al. 2020, eq. 12 and 16).
 
-    In these coordinates the reverse step of the chain is the bridge between sigma and the clean estimate: eta = 1 is DDPM
-    with the posterior's variance (Ho et al. 2020, eq. 7), eta = 0 is Euler's step of the probability flow.
+    In these coordinates the reverse step of the chain is the bridge between sigma and the clean estimate: eta = 1 is
+    DDPM with the posterior's variance (Ho et al. 2020, eq. 7), eta = 0 is Euler's step of the probability flow.
     """
 
     def step(
-        denoise: BoundDenoiser, x: Images, memory: Any, sigma: float, sigma_next: float, noise: Images | None, /
+        denoise: BoundDenoiser,
+        x: Images,
+        memory: Any,
+        sigma: float,
+        sigma_next: float,
+        noise: Images | None,
+        /,
     ) -> Step:
         denoised = denoise(x, sigma)
         if sigma_next == 0:

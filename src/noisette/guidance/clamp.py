@@ -6,9 +6,11 @@ from noisette.diffusion.precondition import Denoiser
 
 
 def clamp(denoise: Denoiser, limit: float = 1.0, quantile: float | None = None) -> Denoiser:
-    """Clip the estimate to [-limit, limit]; with a quantile in (0, 1), by dynamic threshold (Saharia et al. 2022, section 2.3).
+    """Clip the estimate to [-limit, limit]; with a quantile in (0, 1), by dynamic threshold (Saharia et al. 2022,
+    section 2.3).
 
-    Dynamic: each image is clipped at the larger of `limit` and its own quantile of |value|, then scaled back to the limit.
+    Dynamic: each image is clipped at the larger of `limit` and its own quantile of |value|, then scaled back to the
+    limit.
     """
     require(limit > 0, f"clamp limit {limit}", "a positive number")
     require(quantile is None or 0 < quantile < 1, f"clamp quantile {quantile}", "a number between 0 and 1")

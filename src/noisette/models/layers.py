@@ -24,7 +24,8 @@ def group_norm(channels: int) -> nn.Module:
 class ChannelNorm(nn.LayerNorm):
     """Layer normalisation over the channels of each pixel: [B, C, H, W] -> the same.
 
-    On channels-last memory it reads each pixel once and keeps bfloat16, where group normalisation walks the image twice.
+    On channels-last memory it reads each pixel once and keeps bfloat16, where group normalisation walks the image
+    twice.
     """
 
     def forward(self, x: Tensor) -> Tensor:
@@ -63,8 +64,8 @@ def key_dropout(network: nn.Module, keys: Sequence[int]) -> None:
 class Sinusoid(nn.Module):
     """Sines and cosines of a clock: c_noise [B] -> [B, width] (Vaswani et al. 2017, section 3.5).
 
-    c_noise spans about 3 units over all levels, and neighbours of a table of 1000 differ by about 0.001: angular frequencies
-    run from `HIGHEST`, which tells those apart, down to 1, which sees the whole span.
+    c_noise spans about 3 units over all levels, and neighbours of a table of 1000 differ by about 0.001: angular
+    frequencies run from `HIGHEST`, which tells those apart, down to 1, which sees the whole span.
     """
 
     HIGHEST = 256.0

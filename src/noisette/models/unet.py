@@ -1,6 +1,7 @@
-"""The laboratory's U-Net: residual blocks of two convolutions, pixels rearranged on the way down, transposed convolutions
-and skips on the way up, told the noise level by sinusoids and the class by an embedding."""
+"""The laboratory's U-Net: residual blocks of two convolutions, pixels rearranged on the way down, transposed
+convolutions and skips on the way up, told the noise level by sinusoids and the class by an embedding."""
 
+import itertools
 import math
 from dataclasses import dataclass
 
@@ -16,29 +17,32 @@ from noisette.models.layers import NORMS, Attention, Down, ResidualBlock, Seeded
 
 @dataclass(frozen=True)
 class UNetConfig:
-    """The network's shape.
-
-    widths: channels of each level; every level halves height and width, and the last is the bottleneck.
-    blocks: residual blocks (two convolutions each) a level, on the way down, in the bottleneck and on the way up.
-    patch: side of the squares of pixels that become channels before the first level (1: none).
-    attention_at: how many times smaller than the image the levels are that get attention (for 28 x 28, 4 is 7 x 7).
-    embedding: width of the embedding of noise level and class.
-    dropout: rate inside the residual blocks. norm: "group" or "channel".
-    """
+    """The network's shape."""
 
     widths: tuple[int, ...] = (48, 96)
+    """Channels of each level; every level halves height and width, and the last is the bottleneck."""
     blocks: int = 2
+    """Residual blocks (two convolutions each) a level, on the way down, in the bottleneck and on the way up."""
     patch: int = 2
+    """Side of the squares of pixels that become channels before the first level (1: none)."""
     attention_at: tuple[int, ...] = ()
+    """How many times smaller than the image the levels are that get attention (of 28 x 28, 4 is 7 x 7)."""
     embedding: int = 128
+    """Width of the embedding of noise level and class."""
     dropout: float = 0.0
+    """Rate inside the residual blocks."""
     norm: str = "group"
+    """group or channel."""
 
     def __post_init__(self) -> None:
         require(len(self.widths) >= 1 and min(self.widths) >= 1, f"widths {self.widths}", "positive numbers")
         require(self.blocks >= 1, f"blocks {self.blocks}", "at least 1")
         require(1 <= self.patch <= 16, f"patch {self.patch}", "a number from 1 to 16")
-        require(self.embedding >= 4 and self.embedding % 2 == 0, f"embedding {self.embedding}", "an even number of at least 4")
+        require(
+            self.embedding >= 4 and self.embedding % 2 == 0,
+            f"embedding {self.embedding}",
+            "an even number of at least 4",
+        )
         require(0 <= self.dropout < 1, f"dropout {self.dropout}", "a rate from 0 up to 1")
         NORMS[self.norm]
         for factor in self.attention_at:
@@ -70,7 +74,7 @@ class UNet(nn.Module):
         self.stem = nn.Conv2d(patch_channels, widths[0], 3, padding=1)
         self.down_stages, self.downs = nn.ModuleList(), nn.ModuleList()
         self.ups, self.up_stages = nn.ModuleList(), nn.ModuleList()
-        for level, (width, below) in enumerate(zip(widths, widths[1:], strict=False)):
+        for level, (width, below) in enumerate(itertools.pairwise(widths)):
             self.down_stages.append(self._stage(level, width))
             self.downs.append(Down(width, below))
             self.ups.append(nn.ConvTranspose2d(below, width, 2, stride=2))
@@ -82,6 +86,7 @@ class UNet(nn.Module):
         for site, module in enumerate(self.modules()):
             if isinstance(module, SeededDropout):
                 module.site = site
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # what convolutions are fastest in
 
     def _stage(self, level: int, c_in: int) -> nn.ModuleList:
         """The residual blocks of a level, each followed by attention where the configuration asks for it."""
@@ -142,8 +147,8 @@ class UNet(nn.Module):
         return F.pixel_shuffle(h, self.config.patch)[:, :, :height, :width]
 
 
-def _run(stage: nn.ModuleList, x: Tensor, embedding: Tensor) -> Tensor:
-    for part in stage:
+def _run(stage: nn.Module, x: Tensor, embedding: Tensor) -> Tensor:
+    for part in stage.children():
         x = part(x, embedding) if isinstance(part, ResidualBlock) else part(x)
     return x
 

@@ -1,5 +1,6 @@
 """Grids, films and curves: what a person would rather see than read."""
 
+import itertools
 import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -27,7 +28,9 @@ def grid_picture(images: Pixels, columns: int, zoom: int | None = None) -> Image
     zoom = zoom or max(1, min(4, 1200 // (columns * (width + GAP))))
     sheet = np.full((rows * (height + GAP) + GAP, columns * (width + GAP) + GAP, channels), 40, np.uint8)
     for number, image in enumerate(images):
-        top, left = (GAP + place * size for place, size in zip(divmod(number, columns), (height + GAP, width + GAP), strict=True))
+        top, left = (
+            GAP + place * size for place, size in zip(divmod(number, columns), (height + GAP, width + GAP), strict=True)
+        )
         sheet[top : top + height, left : left + width] = image
     picture = as_picture(sheet)
     return picture.resize((picture.width * zoom, picture.height * zoom), Image.Resampling.NEAREST)
@@ -56,7 +59,8 @@ def check_film_name(path: Path) -> None:
 
 
 def save_film(frames: Sequence[Image.Image], path: Path, seconds: float = 4.0) -> None:
-    """Write an animation (.gif, .png/.apng, .webp) that plays in about `seconds`, rests on its last frame and repeats."""
+    """Write an animation (.gif, .png/.apng, .webp) that plays in about `seconds`, rests on its last frame and
+    repeats."""
     check_film_name(path)
     each = max(20, round(1000 * seconds / len(frames)))
     durations = [each] * (len(frames) - 1) + [1500]
@@ -77,7 +81,8 @@ def film_moments(steps: int, most: int = 60) -> set[int]:
 
 
 def save_curves(records: Sequence[Mapping[str, Any]], path: Path, title: str) -> None:
-    """Draw a run's log: training and validation loss, validation by noise level, the learning rate; against images seen."""
+    """Draw a run's log: training and validation loss, validation by noise level, the learning rate; against images
+    seen."""
     from matplotlib.figure import Figure  # slow to import, and only needed here
 
     steps = [record for record in records if record["event"] == "step"]
@@ -91,7 +96,14 @@ def save_curves(records: Sequence[Mapping[str, Any]], path: Path, title: str) ->
     losses.plot(seen, values, color="0.85", linewidth=0.6, label="training, each batch")
     losses.plot(seen, list(_smoothed(values, max(1, len(values) // 50))), color="tab:blue", label="training, smoothed")
     at = [record["images_seen"] for record in validations]
-    losses.plot(at, [record["loss"] for record in validations], "o-", color="tab:red", markersize=3, label="validation (EMA)")
+    losses.plot(
+        at,
+        [record["loss"] for record in validations],
+        "o-",
+        color="tab:red",
+        markersize=3,
+        label="validation (EMA)",
+    )
     if best := [record for record in validations if record["is_best"]]:
         losses.plot(best[-1]["images_seen"], best[-1]["loss"], "*", color="tab:red", markersize=12, label="best")
     low, high = np.percentile(values, [1, 95]) if values else (0.0, 1.0)
@@ -99,7 +111,7 @@ def save_curves(records: Sequence[Mapping[str, Any]], path: Path, title: str) ->
     losses.legend(fontsize=8)
 
     edges = validations[-1]["bucket_edges"] if validations else []
-    for number, (lower, upper) in enumerate(zip(edges, edges[1:], strict=False)):
+    for number, (lower, upper) in enumerate(itertools.pairwise(edges)):
         colour = f"C{number}"
         label = f"{lower:.2g} to {upper:.2g}"
         buckets.plot(at, [r["bucket_losses"][number] for r in validations], ".-", color=colour, label=label)

@@ -10,42 +10,50 @@ from noisette.training.rates import RATES
 
 @dataclass(frozen=True)
 class TrainingConfig:
-    """How the network is trained. Horizons and intervals are counted in images, not in steps or epochs.
-
-    images, minutes: where training ends, whichever comes first; minutes are summed over interruptions.
-    batch_size: images an optimiser step; accumulation: the parts that a batch is cut into to save memory.
-    optimizer: "adamw" or "muon". learning_rate: its peak; for muon, AdamW's rate of the other parameters is adamw_rate.
-    rate: "constant", "plateau" or "cosine", after a linear warm-up over warmup_images.
-    plateau_factor, plateau_patience: the plateau rate is multiplied after so many validations without improvement.
-    patience: validations without improvement before training stops early (0: never).
-    gradient_clip: largest norm of the whole gradient (0: no limit).
-    ema_halflife_images: half-life of the average that makes all samples; at most ema_ramp of the images seen so far.
-    label_drop: share of images trained without their class, which classifier-free guidance needs.
-    validate_every, validation_images: when, and on how many held-out images at most.
-    precision: "float32", "bfloat16", or "auto" (measured once on the device, then kept).
-    """
+    """How the network is trained. Horizons and intervals are counted in images, not in steps or epochs."""
 
     images: int | None = None
+    """Where training ends, unless the minutes are over before."""
     minutes: float | None = None
+    """When training ends, unless the images are seen before; summed over interruptions."""
     batch_size: int = 128
+    """Images an optimiser step."""
     accumulation: int = 1
+    """Parts that a batch is cut into to save memory."""
     optimizer: str = "adamw"
+    """adamw or muon."""
     learning_rate: float = 1e-3
+    """Its peak; for muon, that of the matrices."""
     adamw_rate: float = 1e-3
+    """For muon: the peak of AdamW's rate, which trains the other parameters."""
     weight_decay: float = 0.0
+    """Decoupled, in units of the learning rate."""
     rate: str = "cosine"
+    """How the learning rate goes on after its warm-up: constant, plateau or cosine."""
     warmup_images: int = 10_000
+    """The learning rate rises linearly over so many."""
     plateau_factor: float = 0.5
+    """The plateau rate is multiplied by it at each drop."""
     plateau_patience: int = 3
+    """Validations without improvement before the plateau rate drops."""
     patience: int = 0
+    """Validations without improvement before training stops early (0: never)."""
     gradient_clip: float = 1.0
+    """Largest norm of the whole gradient (0: no limit)."""
     ema_halflife_images: int = 50_000
+    """Half-life of the average of the weights, which makes all samples."""
     ema_ramp: float = 0.05
+    """The half-life is at most this share of the images seen so far."""
     label_drop: float = 0.1
+    """Share of images trained without their class, which classifier-free guidance needs."""
     validate_every: int = 48_000
+    """Images between two validations."""
     validation_images: int = 2_000
+    """Held-out images to validate on, at most (0: no validation)."""
     precision: Literal["auto", "float32", "bfloat16"] = "float32"
+    """Of the gradients; auto is measured once on the device, then kept."""
     seed: int = 0
+    """Decides everything random in training."""
 
     def __post_init__(self) -> None:
         OPTIMIZERS[self.optimizer]
@@ -56,7 +64,14 @@ class TrainingConfig:
         for name in ("minutes", "learning_rate", "adamw_rate", "ema_ramp"):
             value = getattr(self, name)
             require(value is None or 0 < value < float("inf"), f"{name} {value}", "a positive number")
-        for name in ("weight_decay", "warmup_images", "patience", "gradient_clip", "ema_halflife_images", "validation_images"):
+        for name in (
+            "weight_decay",
+            "warmup_images",
+            "patience",
+            "gradient_clip",
+            "ema_halflife_images",
+            "validation_images",
+        ):
             require(getattr(self, name) >= 0, f"{name} {getattr(self, name)}", "at least 0")
         require(0 < self.plateau_factor < 1, f"plateau_factor {self.plateau_factor}", "a factor between 0 and 1")
         require(0 <= self.label_drop <= 1, f"label_drop {self.label_drop}", "a share from 0 to 1")

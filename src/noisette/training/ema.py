@@ -9,8 +9,9 @@ from torch import nn
 def ema_decay(images_seen: int, batch_size: int, halflife_images: float, ramp: float) -> float:
     """The share of the old average that stays after a batch: 0.5^(batch / half-life).
 
-    The half-life, in images, is at most `ramp` of the images seen so far, so that the first, random weights are forgotten
-    (Karras et al. 2022, appendix F.6). images_seen counts this batch. A half-life of 0 keeps the newest weights.
+    The half-life, in images, is at most `ramp` of the images seen so far, so that the first, random weights are
+    forgotten (Karras et al. 2022, appendix F.6). images_seen counts this batch. A half-life of 0 keeps the newest
+    weights.
     """
     halflife = min(float(halflife_images), ramp * images_seen)
     return 0.5 ** (batch_size / halflife) if halflife > 0 else 0.0

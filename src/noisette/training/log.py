@@ -54,5 +54,3 @@ def read_log(path: Path) -> list[dict[str, Any]]:
 def _happened(record: dict[str, Any], progress: Progress) -> bool:
     limits = {"step": progress.images_seen, "validation": progress.validated_at}
     return bool(record["images_seen"] <= limits.get(record["event"], -1))
-
-

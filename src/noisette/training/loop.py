@@ -54,7 +54,8 @@ class Stepped:
 
 @dataclass(frozen=True)
 class Validated:
-    """After a validation of the average: the mean loss, its mean in each bucket of noise levels, and what followed from it.
+    """After a validation of the average: the mean loss, its mean in each bucket of noise levels, and what followed
+    from it.
 
     bucket_edges: BUCKETS + 1 rising levels between which the buckets lie.
     """
@@ -136,7 +137,8 @@ def train(
 ) -> Iterator[Event]:
     """Train `state` in place until the horizon or early stopping; yield an event after each step and validation.
 
-    draw(images_seen, count) returns the images at those positions; validation is the held-out batch (None: there is none).
+    draw(images_seen, count) returns the images at those positions; validation is the held-out batch (None: there is
+    none).
     The caller may stop between any two events and later go on from a saved state. Raises Diverged.
     """
     progress, device = state.progress, next(state.network.parameters()).device
@@ -146,8 +148,9 @@ def train(
         done = config.share_done(progress.images_seen, progress.seconds)
         due = progress.images_seen // config.validate_every > max(0, progress.validated_at) // config.validate_every
         if validation is not None and (due or (done >= 1 and progress.validated_at != progress.images_seen)):
-            yield _validate(state, objective, config, validation, device)
+            validated = _validate(state, objective, config, validation, device)
             progress.seconds += clock() - started
+            yield validated
             continue
         if config.patience and progress.validations_since_best >= config.patience:
             yield Finished(progress.images_seen, f"no better validation loss in {config.patience} validations")
@@ -155,7 +158,9 @@ def train(
         if done >= 1:
             yield Finished(progress.images_seen, "horizon reached")
             return
-        yield _step(state, worker, objective, config, draw, device, done, lambda: clock() - started)
+        event = _step(state, worker, objective, config, draw, device, done)
+        progress.seconds += clock() - started
+        yield event
 
 
 class _Worker:
@@ -195,7 +200,6 @@ def _step(
     draw: Callable[[int, int], Batch],
     device: torch.device,
     done: float,
-    elapsed: Callable[[], float],
 ) -> Stepped:
     progress, part = state.progress, config.batch_size // config.accumulation
     share = rate_share(config.rate, progress.images_seen, config.warmup_images, done, progress.rate_drops)
@@ -204,7 +208,7 @@ def _step(
     for first in range(progress.images_seen, progress.images_seen + config.batch_size, part):
         losses = _losses(worker, objective, config, draw(first, part), device)
         loss = losses.sum() / config.batch_size
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         total += loss.item()
     worker.hand_over_gradients()
 
@@ -221,20 +225,20 @@ def _step(
     progress.images_seen += config.batch_size
     decay = ema_decay(progress.images_seen, config.batch_size, config.ema_halflife_images, config.ema_ramp)
     average_into(state.average, state.network, decay)
-    progress.seconds += elapsed()
     return Stepped(progress.images_seen, total, config.learning_rate * share, norm)
 
 
 def gradient_seconds(
     network: nn.Module, objective: Objective, config: TrainingConfig, batch: Batch, precision: torch.dtype
 ) -> float:
-    """Seconds that the gradients of one batch take: the best of three, after one to warm up. Changes only `network`'s gradients."""
+    """Seconds that the gradients of one batch take: the best of three, after one to warm up. Changes only `network`'s
+    gradients."""
     worker, device = _Worker(network, precision), next(network.parameters()).device
     best = math.inf
     for _ in range(4):
         started = time.perf_counter()
         worker.refresh()
-        _losses(worker, objective, config, batch, device).mean().backward()
+        _losses(worker, objective, config, batch, device).mean().backward()  # type: ignore[no-untyped-call]
         worker.hand_over_gradients()
         float(next(network.parameters()).grad.sum())  # type: ignore[union-attr]  # waits for the device
         best = min(best, time.perf_counter() - started)
@@ -254,8 +258,8 @@ def _losses(
 def draw_randomness(objective: Objective, config: TrainingConfig, batch: Batch) -> tuple[Labels, Tensor, Images]:
     """What training draws for a batch, on the CPU: labels after the drop [B], noise levels [B], noise [B, C, H, W].
 
-    Levels come from a low-discrepancy sequence (Kingma et al. 2021, appendix I.1): consecutive positions step by the golden
-    ratio through the levels' distribution, so that each batch covers it evenly, however batches are cut.
+    Levels come from a low-discrepancy sequence (Kingma et al. 2021, appendix I.1): consecutive positions step by the
+    golden ratio through the levels' distribution, so that each batch covers it evenly, however batches are cut.
     """
     offset = torch.rand((), dtype=torch.float64, generator=generator(config.seed, "levels")).item()
     positions = torch.tensor(list(batch.position), dtype=torch.float64)
@@ -273,7 +277,8 @@ def draw_randomness(objective: Objective, config: TrainingConfig, batch: Batch) 
 def _validate(
     state: TrainState, objective: Objective, config: TrainingConfig, held_out: Batch, device: torch.device
 ) -> Validated:
-    """The average's loss on the held-out images at fixed levels with fixed noise; updates best, patience and plateau."""
+    """The average's loss on the held-out images at fixed levels with fixed noise; updates best, patience and
+    plateau."""
     count = len(held_out.position)
     share = (torch.arange(count, dtype=torch.float64) * GOLDEN + 0.5).remainder(1.0)
     levels = objective.draw_levels(share).float()
@@ -289,9 +294,7 @@ def _validate(
     buckets = tuple(float(losses[bucket == number].mean()) for number in range(BUCKETS))
     edges = objective.draw_levels(torch.arange(BUCKETS + 1, dtype=torch.float64) / BUCKETS).sort().values
     is_best, dropped = _judge(state.progress, config, float(losses.mean()))
-    return Validated(
-        state.progress.images_seen, float(losses.mean()), buckets, tuple(edges.tolist()), is_best, dropped
-    )
+    return Validated(state.progress.images_seen, float(losses.mean()), buckets, tuple(edges.tolist()), is_best, dropped)
 
 
 def _judge(progress: Progress, config: TrainingConfig, loss: float) -> tuple[bool, bool]:
@@ -317,5 +320,7 @@ def _divergence(state: TrainState, loss: float, norm: float, batch_size: int) ->
     for name, parameter in state.network.named_parameters():
         for what, value in (("value", parameter), ("gradient", parameter.grad)):
             if value is not None and not bool(value.isfinite().all()):
-                return f"training diverged at {at}: loss {loss}, gradient norm {norm}; first bad {what}: parameter {name}"
+                return (
+                    f"training diverged at {at}: loss {loss}, gradient norm {norm}; first bad {what}: parameter {name}"
+                )
     return f"training diverged at {at}: loss {loss}, gradient norm {norm}; every parameter is finite"

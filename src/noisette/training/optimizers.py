@@ -33,13 +33,20 @@ def _adamw(parameters: Iterable[nn.Parameter], rate: float, decay: float) -> tor
 
 
 class Muon(torch.optim.Optimizer):
-    """Momentum, orthogonalised: each weight moves by a matrix whose singular values are all about 1 (Jordan et al. 2024).
+    """Momentum, orthogonalised: each weight moves by a matrix whose singular values are all about 1 (Jordan et al.
+    2024).
 
     A convolution's weight [C_out, C_in, h, w] is the matrix [C_out, C_in * h * w]. Steps are scaled by
     sqrt(max(1, rows / columns)), so that one learning rate suits all shapes.
     """
 
-    def __init__(self, parameters: Iterable[nn.Parameter], rate: float, weight_decay: float = 0.0, momentum: float = 0.95) -> None:
+    def __init__(
+        self,
+        parameters: Iterable[nn.Parameter],
+        rate: float,
+        weight_decay: float = 0.0,
+        momentum: float = 0.95,
+    ) -> None:
         super().__init__(list(parameters), {"lr": rate, "weight_decay": weight_decay, "momentum": momentum})
 
     @torch.no_grad()
@@ -71,8 +78,8 @@ def _same_shape(weights: Sequence[Tensor]) -> list[list[int]]:
 def orthogonalised(matrices: Tensor, iterations: int = 5) -> Tensor:
     """About U V^T of each matrix U S V^T: singular values land in roughly 0.7 to 1.2. [N, rows, columns] -> the same.
 
-    The quintic Newton-Schulz iteration X <- (aI + bA + cA^2) X, A = X X^T (Jordan et al. 2024). Only the small Gram matrix A
-    and the product of the polynomials are iterated, which for wide matrices is a fifth of the arithmetic.
+    The quintic Newton-Schulz iteration X <- (aI + bA + cA^2) X, A = X X^T (Jordan et al. 2024). Only the small Gram
+    matrix A and the product of the polynomials are iterated, which for wide matrices is a fifth of the arithmetic.
     """
     a, b, c = 3.4445, -4.7750, 2.0315
     tall = matrices.shape[1] > matrices.shape[2]
@@ -86,4 +93,4 @@ def orthogonalised(matrices: Tensor, iterations: int = 5) -> Tensor:
         product = polynomial @ product
         A = polynomial @ A @ polynomial
     X = product @ X
-    return X.mT if tall else X
+    return X.mT if tall else X  # type: ignore[no-any-return]

@@ -16,33 +16,37 @@ from noisette.base.files import existing_file, whole_file
 from noisette.diffusion.noise import SCHEDULES, grid, level_table, pick
 from noisette.diffusion.objective import DiffusionConfig, trained_range
 from noisette.diffusion.precondition import PRECONDITIONS, Denoiser, denoiser
-from noisette.diffusion.samplers import SAMPLERS, make_sampler
+from noisette.diffusion.samplers import make_sampler
 from noisette.models.unet import UNet, UNetConfig
 
 FORMAT = "noisette-model-1"
 TRAINED = "trained"
-"""The sampling schedule that is the model's own: levels picked from its table of betas, or its schedule at any number of steps."""
+"""The sampling schedule that is the model's own: levels picked from its table of betas, or its schedule at any number
+of steps."""
 
 
 @dataclass(frozen=True)
 class SamplingConfig:
-    """How a model is sampled unless asked otherwise; it travels in the weights.
-
-    sampler: one of the registry; eta: ddim's share of ancestral noise. steps: of the grid.
-    grid: "trained", or a schedule worked out over the trained range.
-    guidance_scale: 1 is the conditional model, 0 the unconditional one; guidance_from, guidance_to: the noise levels between
-    which it acts. clamp: whether estimates are kept in [-1, 1]; clamp_quantile: by dynamic threshold.
-    """
+    """How a model is sampled unless asked otherwise; it travels in the weights."""
 
     sampler: str = "heun"
+    """ddpm, ddim, euler, heun, dpmpp-2m or dpmpp-2s."""
     eta: float | None = None
+    """Share of ancestral noise, 0 to 1; only ddim has one."""
     steps: int = 18
+    """Of the grid of noise levels."""
     grid: str = TRAINED
+    """trained (the levels of training), or a schedule worked out over the trained range."""
     guidance_scale: float = 1.0
+    """Classifier-free guidance: 1 is the conditional model, 0 the unconditional one."""
     guidance_from: float = 0.0
+    """Smallest noise level at which guidance acts."""
     guidance_to: float = math.inf
+    """Largest noise level at which guidance acts."""
     clamp: bool = False
+    """Whether estimates are kept in [-1, 1]."""
     clamp_quantile: float | None = None
+    """Clamps by dynamic threshold, at this quantile of the absolute values."""
 
     def __post_init__(self) -> None:
         make_sampler(self.sampler, self.eta)
@@ -67,8 +71,8 @@ class SamplingConfig:
 class ModelSpec:
     """All that a model is besides its weights: JSON in the file's header.
 
-    channels, height, width: of its images. classes: their names, in the order of the labels. card: what a person should know
-    (data and digest, command, images seen, metrics), free keys and plain values.
+    channels, height, width: of its images. classes: their names, in the order of the labels. card: what a person
+    should know (data and digest, command, images seen, metrics), free keys and plain values.
     """
 
     network: UNetConfig
@@ -129,7 +133,8 @@ def save_model(path: Path, model: ModelFile, dtype: torch.dtype = torch.float32)
 def load_model(path: Path) -> ModelFile:
     """Read a model; the weights become float32 on the CPU, in evaluation mode, without gradients.
 
-    Raises Refusal when the file is missing, damaged, of another format or holds other tensors than its configuration asks for.
+    Raises Refusal when the file is missing, damaged, of another format or holds other tensors than its configuration
+    asks for.
     """
     existing_file(path, "model")
     try:
@@ -147,8 +152,7 @@ def load_model(path: Path) -> ModelFile:
         network.load_state_dict(tensors, strict=True)
     except RuntimeError as error:
         raise Refusal(f"{path} holds weights of another network: {one_line(error)}") from error
-    network = network.to(memory_format=torch.channels_last).requires_grad_(False).eval()
-    return ModelFile(spec, network, card)
+    return ModelFile(spec, network.requires_grad_(False).eval(), card)
 
 
 def model_trained_range(spec: ModelSpec) -> tuple[float, float]:

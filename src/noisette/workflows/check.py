@@ -14,9 +14,7 @@ _ROWS = 40
 """Classes shown; the rest are counted."""
 
 
-def check_data(
-    name: str, data_dir: Path | None = None, validation_fraction: float = 0.2, seed: int = 0
-) -> Report:
+def check_data(name: str, data_dir: Path | None = None, validation_fraction: float = 0.2, seed: int = 0) -> Report:
     """Load the training part of the data set `name`, split it as training would, and check both parts.
 
     Raises Refusal when it cannot be loaded or split; what is wrong with the images stands in the report.

@@ -142,7 +142,9 @@ def last(snapshots: Iterator[Snapshot]) -> Snapshot:
 
 def shipped() -> list[str]:
     """Names of the models inside the package."""
-    return sorted(entry.name.removesuffix(".safetensors") for entry in SHIPPED.iterdir() if entry.name.endswith(".safetensors"))
+    return sorted(
+        entry.name.removesuffix(".safetensors") for entry in SHIPPED.iterdir() if entry.name.endswith(".safetensors")
+    )
 
 
 def load(model: str | Path, device: str = "auto") -> Model:
@@ -157,7 +159,8 @@ def load(model: str | Path, device: str = "auto") -> Model:
 
 
 def locate(model: str | Path) -> Path:
-    """The file that `model` names: a name that ships, a run folder's best weights (before its first validation the last), or the file itself."""
+    """The file that `model` names: a name that ships, a run folder's best weights (before its first validation the
+    last), or the file itself."""
     if str(model) in shipped():
         with resources.as_file(SHIPPED / f"{model}.safetensors") as path:
             return path
@@ -171,8 +174,7 @@ def locate(model: str | Path) -> Path:
         return path
     guess = nearest(str(model), shipped())
     hint = f"; did you mean {guess!r}?" if guess else ""
+    ships = ", ".join(shipped())
     raise Refusal(
-        f"no model {str(model)!r}: expected a run folder, a .safetensors file or one that ships ({', '.join(shipped())}){hint}"
+        f"no model {str(model)!r}: expected a run folder, a .safetensors file or one that ships ({ships}){hint}"
     )
-
-

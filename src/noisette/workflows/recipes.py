@@ -20,11 +20,14 @@ RECIPES = resources.files("noisette") / "recipes"
 
 @dataclass(frozen=True)
 class DataConfig:
-    """What is learned from. data: a data set's name. validation_fraction is held out, stratified, by split_seed."""
+    """What is learned from."""
 
     data: str = "mnist-5k"
+    """A data set's name."""
     validation_fraction: float = 0.2
+    """Share held out for validation, stratified by class."""
     split_seed: int = 0
+    """Decides which images are held out."""
 
     def __post_init__(self) -> None:
         fraction = self.validation_fraction

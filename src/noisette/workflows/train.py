@@ -43,7 +43,7 @@ from noisette.training.loop import (
     new_state,
     train,
 )
-from noisette.weights.model_file import ModelFile, ModelSpec, SamplingConfig, save_model
+from noisette.weights.model_file import ModelFile, ModelSpec, save_model
 from noisette.workflows.device import choose_device
 from noisette.workflows.model import BEST_FILE, LAST_FILE, Model, last
 from noisette.workflows.recipes import RunConfig, first_difference, read_run_config, to_toml, without_horizon
@@ -94,7 +94,9 @@ class Run:
         """Check everything and load what is there. Raises Refusal before anything is written for bad input."""
         training = config.training
         require(
-            training.images is not None or training.minutes is not None, "no horizon", "--images or --minutes to train for"
+            training.images is not None or training.minutes is not None,
+            "no horizon",
+            "--images or --minutes to train for",
         )
         self.config, self.out, self.command = config, out, command
         resumed = _check_folder(config, out)
@@ -129,7 +131,7 @@ class Run:
 
         network = self.spec.new_network()
         network.initialise(generator(training.seed, "weights"))
-        network = network.to(self.device, memory_format=torch.channels_last)
+        network = network.to(self.device)
         self.state = new_state(network, training)
         self.objective = Objective(self.spec.diffusion)
         self.settled = self._settle(resumed)
@@ -147,12 +149,14 @@ class Run:
         if resumed and file.exists():
             settled: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
             if settled["data_digest"] != digest:
-                raise Refusal(f"{self.out} was trained on other data: digest {settled['data_digest'][:12]}, not {digest[:12]}")
+                raise Refusal(
+                    f"{self.out} was trained on other data: digest {settled['data_digest'][:12]}, not {digest[:12]}"
+                )
             torch.set_num_threads(settled["threads"])
             self.rate = self._measured_rate(settled["precision"])
             return settled
-        precision = self.config.training.precision
-        rates = {name: self._measured_rate(name) for name in PRECISIONS if precision in (name, "auto")}
+        wanted = self.config.training.precision
+        rates = {name: self._measured_rate(name) for name in PRECISIONS if wanted in (name, "auto")}
         precision = max(rates, key=lambda name: rates[name])
         self.rate = rates[precision]
         return {
@@ -193,8 +197,8 @@ class Run:
         )
 
     def events(self, stop: Callable[[], bool] = lambda: False) -> Iterator[Event | Stopped]:
-        """Train; yield each event after its files are written. `stop` is asked after each: when true, the state is saved,
-        Stopped is yielded and the run may be resumed later."""
+        """Train; yield each event after its files are written. `stop` is asked after each: when true, the state is
+        saved, Stopped is yielded and the run may be resumed later."""
         write_text(self.out / "config.toml", to_toml(self.config))
         write_text(self.out / "run.json", json.dumps(self.settled, indent=1) + "\n")
         log = Log(self.out / "metrics.jsonl", self.state.progress)
@@ -234,7 +238,12 @@ class Run:
         found = {"images_seen": progress.images_seen, "training_seconds": round(progress.seconds, 1)}
         if progress.validated_at == progress.images_seen and name == BEST_FILE:
             found["validation_loss"] = progress.best_loss
-        card = {**self.card, "command": self.command, **{k: v for k, v in self.settled.items() if k != "data_digest"}, **found}
+        card = {
+            **self.card,
+            "command": self.command,
+            **{k: v for k, v in self.settled.items() if k != "data_digest"},
+            **found,
+        }
         save_model(self.out / name, ModelFile(self.spec, _average(self.state), card))
 
     def _write_validated(self, event: Validated) -> None:

@@ -1,0 +1,362 @@
+"""Plant one-line faults in a copy of the package and see that the tests catch every one.
+
+A test that cannot fail proves nothing. Each fault below still imports and still samples finite images, so that only a
+test of what the mathematics promises can tell. It counts as caught when an assertion in a test fails: an error inside
+the package, or in collecting the tests, would be noticed by any run and does not count.
+
+    python tools/faults.py [word]      only the faults whose place or file contains the word
+
+Prints a table; the exit code is 1 when a fault survives, or when the untouched copy is not green.
+"""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@dataclass(frozen=True)
+class Fault:
+    """`old`, which stands once in src/noisette/`file`, becomes `new`; one of `tests` must see it."""
+
+    place: str
+    file: str
+    old: str
+    new: str
+    tests: tuple[str, ...]
+
+
+NOISE = ("diffusion/test_noise.py",)
+ROWS = ("diffusion/test_precondition.py",)
+LOSS = ("diffusion/test_objective.py",)
+ORDER = ("diffusion/test_convergence.py",)
+DRIVER = ("diffusion/test_sample.py",)
+FREE = ("guidance/test_free.py",)
+CLAMP = ("guidance/test_clamp.py",)
+ORACLES = ("diffusion/test_oracles.py",)
+EMA = ("training/test_ema.py",)
+BATCHES = ("data/test_batches.py",)
+SEEDS = ("base/test_seeds.py",)
+
+FAULTS = (
+    # schedules
+    Fault("schedules", "diffusion/noise.py", "s = 0.008", "s = 0.08", NOISE),
+    Fault("schedules", "diffusion/noise.py", "BETA_CAP = 0.999 ", "BETA_CAP = 0.99 ", NOISE),
+    Fault(
+        "schedules",
+        "diffusion/noise.py",
+        "torch.linspace(within.beta_start, within.beta_end, steps",
+        "torch.linspace(within.beta_end, within.beta_start, steps",
+        NOISE,
+    ),
+    Fault(
+        "schedules",
+        "diffusion/noise.py",
+        "torch.expm1(-log_alpha_bar).sqrt()",
+        "torch.expm1(-log_alpha_bar)",
+        NOISE,
+    ),
+    Fault("schedules", "diffusion/noise.py", "torch.sigmoid(6 * t - 3)", "torch.sigmoid(5 * t - 2)", NOISE),
+    Fault("schedules", "diffusion/noise.py", "(low - high)) ** within.rho", "(low - high)) ** 7", NOISE),
+    Fault("schedules", "diffusion/noise.py", "T / steps).round()", "T / steps).ceil()", NOISE),
+    # the forward process
+    Fault(
+        "forward process",
+        "diffusion/noise.py",
+        "math.sqrt(next_level**2 - noise_level**2)",
+        "(next_level - noise_level)",
+        NOISE,
+    ),
+    Fault(
+        "forward process",
+        "diffusion/noise.py",
+        "levels.reshape(-1, *[1] * (like.ndim - 1))",
+        "levels.reshape(*[1] * (like.ndim - 1), -1)",
+        ("diffusion/test_noise.py::test_each_image_gets_its_own_level_even_where_the_batch_is_as_large_as_the_width",),
+    ),
+    # preconditioning
+    Fault(
+        "preconditioning",
+        "diffusion/precondition.py",
+        "-sigma * _unit_in(sigma)",
+        "sigma * _unit_in(sigma)",
+        ROWS,
+    ),
+    Fault(
+        "preconditioning",
+        "diffusion/precondition.py",
+        "ones_like(sigma), -sigma, _unit_in(sigma)",
+        "ones_like(sigma), -sigma, torch.ones_like(sigma)",
+        ROWS,
+    ),
+    Fault(
+        "preconditioning",
+        "diffusion/precondition.py",
+        "1 / (1 + sigma), sigma / (1 + sigma)",
+        "1 / (1 + sigma), _log_clock(sigma)",
+        ROWS,
+    ),
+    Fault(
+        "preconditioning",
+        "diffusion/precondition.py",
+        "Scalars(data_std**2 / total",
+        "Scalars(data_std / total",
+        ROWS,
+    ),
+    Fault("preconditioning", "diffusion/precondition.py", "sigma.log() / 4", "sigma.log()", ROWS),
+    Fault(
+        "preconditioning",
+        "diffusion/precondition.py",
+        "network(c_in * noisy, clock, label)",
+        "network(noisy, clock, label)",
+        ROWS,
+    ),
+    # objective
+    Fault("objective", "diffusion/objective.py", "/ (sigma * data_std) ** 2", "/ (sigma + data_std) ** 2", LOSS),
+    Fault(
+        "objective",
+        "diffusion/objective.py",
+        ".clamp(max=config.snr_gamma)",
+        ".clamp(min=config.snr_gamma)",
+        LOSS,
+    ),
+    Fault("objective", "diffusion/objective.py", "c_out ** 2  # [B]", "c_out.abs()  # [B]", LOSS),
+    Fault(
+        "objective",
+        "diffusion/objective.py",
+        "* squares).flatten(1).mean(1)",
+        "* squares).flatten(1).sum(1)",
+        LOSS,
+    ),
+    Fault(
+        "objective",
+        "diffusion/objective.py",
+        "u.double() * len(table)",
+        "u.double() * (len(table) - 1)",
+        LOSS,
+    ),
+    Fault("objective", "diffusion/objective.py", "+ config.noise_log_std *", "+ config.noise_log_std**2 *", LOSS),
+    # samplers
+    Fault("samplers", "diffusion/samplers.py", "math.sqrt(sigma_next**2 - sigma_up**2)", "sigma_next", ORDER),
+    Fault(
+        "samplers",
+        "diffusion/samplers.py",
+        "sigma_up = eta * sigma_next",
+        "sigma_up = eta**2 * sigma_next",
+        ORDER,
+    ),
+    Fault("samplers", "diffusion/samplers.py", "(slope + slope_next) / 2", "slope_next", ORDER),
+    Fault("samplers", "diffusion/samplers.py", "denoised_previous) / (2 * r)", "denoised_previous) / r", ORDER),
+    Fault(
+        "samplers",
+        "diffusion/samplers.py",
+        "(denoised - denoised_previous)",
+        "(denoised_previous - denoised)",
+        ("diffusion/test_parity.py",),
+    ),
+    Fault("samplers", "diffusion/samplers.py", "(1 - half) * denoised", "(1 - half) * x", ORDER),
+    Fault("samplers", "diffusion/samplers.py", "make(eta or 0.0)", "make(eta or 1.0)", DRIVER),
+    # driver
+    Fault(
+        "driver",
+        "diffusion/sample.py",
+        "x, denoised, memory, spent =",
+        "x, denoised, _, spent =",
+        ("diffusion/test_parity.py",),
+    ),
+    Fault("driver", "diffusion/sample.py", "evaluations += spent", "evaluations += sampler.evaluations", DRIVER),
+    Fault(
+        "driver",
+        "diffusion/sample.py",
+        "Snapshot(number, steps, sigma_next,",
+        "Snapshot(number, steps, sigma,",
+        DRIVER,
+    ),
+    Fault(
+        "driver",
+        "diffusion/sample.py",
+        "sampler.draws_noise and sigma_next > 0",
+        "sampler.draws_noise",
+        DRIVER,
+    ),
+    Fault("driver", "diffusion/sample.py", "math.sqrt(1 + noise_level**2) if", "noise_level if", DRIVER),
+    # guidance
+    Fault(
+        "guidance",
+        "guidance/free.py",
+        "lerp(unconditional, conditional,",
+        "lerp(conditional, unconditional,",
+        FREE,
+    ),
+    Fault("guidance", "guidance/free.py", "torch.cat([label, nothing])", "torch.cat([nothing, label])", FREE),
+    Fault("guidance", "guidance/free.py", "low <= noise_level <= high", "low < noise_level < high", FREE),
+    Fault(
+        "guidance",
+        "guidance/free.py",
+        "full_like(label, NO_CLASS)",
+        "full_like(label, int(label.min()))",
+        FREE,
+    ),
+    Fault("guidance", "guidance/clamp.py", "* (limit / threshold)", "* limit", CLAMP),
+    Fault(
+        "guidance",
+        "guidance/clamp.py",
+        ".flatten(1).quantile(quantile, dim=1)",
+        ".flatten().quantile(quantile).expand(len(denoised))",
+        CLAMP,
+    ),
+    # oracles
+    Fault("oracles", "diffusion/oracles.py", "weights.log() - spread.log()", "weights.log()", ORACLES),
+    Fault("oracles", "diffusion/oracles.py", "/ (2 * noise_level**2)", "/ noise_level**2", ORACLES),
+    # EMA
+    Fault("EMA", "training/ema.py", "0.5 ** (batch_size / halflife)", "0.5 ** (1 / halflife)", EMA),
+    Fault("EMA", "training/ema.py", "min(float(halflife_images)", "max(float(halflife_images)", EMA),
+    Fault(
+        "EMA",
+        "training/ema.py",
+        "list(network.parameters()), 1 - decay)",
+        "list(network.parameters()), decay)",
+        EMA,
+    ),
+    Fault("EMA", "training/ema.py", "copy.deepcopy(network)", "network", EMA),
+    # batches
+    Fault("batches", "data/batches.py", '"order", epoch)', '"order", 0)', BATCHES),
+    Fault("batches", "data/batches.py", "[first : first +", "[:", BATCHES),
+    Fault("batches", "data/batches.py", "self.labels[index]", "self.labels[np.sort(index)]", BATCHES),
+    Fault(
+        "batches",
+        "data/batches.py",
+        "torch.randperm(len(self),",
+        "torch.randint(len(self), (len(self),),",
+        BATCHES,
+    ),
+    # seeds
+    Fault("seeds", "base/seeds.py", "for part in key", "for part in sorted(key, key=str)", SEEDS),
+    Fault("seeds", "base/seeds.py", "purpose, int(index))", "purpose, len(self.shape))", SEEDS),
+)
+
+
+def planted(fault: Fault, source: str) -> str:
+    """The source with the fault in it; raises ValueError when the old text does not stand there exactly once."""
+    if source.count(fault.old) != 1:
+        raise ValueError(f"{fault.file} holds {fault.old!r} {source.count(fault.old)} times: expected once")
+    return source.replace(fault.old, fault.new)
+
+
+def judge(fault: Fault | None, tests: Sequence[str]) -> str:
+    """Run `tests` on a fresh copy with the fault planted: what happened, in a line."""
+    with tempfile.TemporaryDirectory(prefix="faults-") as folder:
+        copy = Path(folder)
+        skip = shutil.ignore_patterns("__pycache__")
+        for name in ("src", "tests"):
+            shutil.copytree(ROOT / name, copy / name, ignore=skip)
+        shutil.copy(ROOT / "pyproject.toml", copy)
+        if fault is not None:
+            path = copy / "src" / "noisette" / fault.file
+            path.write_text(planted(fault, path.read_text(encoding="utf-8")), encoding="utf-8")
+        inside = [sys.executable, __file__, "--inside", *(f"tests/{test}" for test in tests)]
+        # No byte code: a stale one would hide a fault that is as long as what it replaces. One thread: two run at once.
+        settings = {"PYTHONPATH": str(copy / "src"), "PYTHONDONTWRITEBYTECODE": "1", "OMP_NUM_THREADS": "1"}
+        done = subprocess.run(inside, cwd=copy, env=os.environ | settings, capture_output=True, text=True, check=False)
+        verdict = copy / "verdict.json"
+        if not verdict.exists():
+            return f"broken: {(done.stdout + done.stderr).strip()[-300:]}"
+        return json.loads(verdict.read_text())
+
+
+def inside(tests: list[str]) -> None:
+    """In the copy: sample, then run the tests; leave the verdict in verdict.json."""
+    import pytest
+
+    verdicts: list[str] = []
+
+    class Witness:
+        def pytest_sessionstart(self) -> None:
+            check_that_it_samples()  # after tests/conftest.py, so that shapes are checked here too
+
+        def pytest_exception_interact(self, node, call) -> None:
+            last = Path(call.excinfo.traceback[-1].path)
+            in_package = last.is_relative_to(Path.cwd() / "src")
+            kind = "caught" if call.excinfo.type is AssertionError and not in_package else "no assertion"
+            verdicts.append(f"{kind}: {node.nodeid.rpartition('/')[2]} ({call.excinfo.typename})")
+
+    code = pytest.main(["-x", "-q", "-p", "no:cacheprovider", *tests], plugins=[Witness()])
+    if code in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED):
+        Path("verdict.json").write_text(json.dumps(verdicts[0] if verdicts else "survived"))
+
+
+def check_that_it_samples() -> None:
+    """The copy is what is imported; every sampler, guided and clamped, gives finite images and every row a finite
+    loss."""
+    import torch
+
+    import noisette
+    from noisette.base.seeds import ImageNoise
+    from noisette.data.batches import Batches
+    from noisette.diffusion.noise import SCHEDULES, grid
+    from noisette.diffusion.objective import LOSS_WEIGHTS, DiffusionConfig, Objective
+    from noisette.diffusion.oracles import DatasetOracle, MixtureOracle
+    from noisette.diffusion.precondition import PRECONDITIONS
+    from noisette.diffusion.sample import sample, start_image
+    from noisette.diffusion.samplers import SAMPLERS, make_sampler
+    from noisette.guidance.clamp import clamp
+    from noisette.guidance.free import free
+    from noisette.training.ema import average_into, average_of, ema_decay
+
+    assert Path(noisette.__file__).is_relative_to(Path.cwd()), f"not the copy: {noisette.__file__}"
+    size = 28  # as many images as columns
+    clean = ImageNoise(0, "faults", range(size), (1, 2, size)).draw()
+    label = torch.arange(size) % 2
+    oracles = (MixtureOracle([-0.5, 0.5], [0.3, 0.4], [0.4, 0.6]), DatasetOracle(clean, label))
+    for name, schedule in zip([*SAMPLERS] * 2, [*SCHEDULES] * 2, strict=False):
+        for oracle in oracles:
+            config = DiffusionConfig(schedule=schedule, table_steps=10)
+            noise, levels = ImageNoise(1, "faults", range(size), (1, 2, size)), grid(config.table())
+            start = start_image(noise.draw(), levels[0], config.is_chain())
+            denoise = clamp(free(oracle, 2.0, (0.1, 50.0)), 1.0, 0.99)
+            *_, last = sample(denoise, make_sampler(name), levels, start, label, noise.draw)
+            assert bool(last.noisy.isfinite().all()), f"{name} on {schedule} is not finite"
+    for row in PRECONDITIONS:
+        for weight in LOSS_WEIGHTS:
+            objective = Objective(DiffusionConfig(parameterisation=row, loss_weight=weight, data_std=0.5))
+            levels = objective.draw_levels((torch.arange(size) + 0.5) / size)
+            loss = objective.per_image_loss(lambda x, *_: x.tanh(), clean, label, levels, clean.flip(0))
+            assert bool(loss.isfinite().all()), f"the loss of {row} weighted by {weight} is not finite"
+    network = torch.nn.Linear(2, 2)
+    average = average_of(network)
+    average_into(average, network, ema_decay(1000, 100, 500, 0.05))
+    assert all(bool(each.isfinite().all()) for each in average.parameters())
+    pixels = ((clean + 3) * 40).clamp(0, 255).byte().permute(0, 2, 3, 1).numpy()
+    assert bool(Batches(pixels, label.numpy(), seed=0).at(20, 40).images.isfinite().all())
+
+
+def main(word: str) -> int:
+    """Judge the untouched copy, then every fault, two at a time; print the table."""
+    faults = [fault for fault in FAULTS if word in fault.place or word in fault.file]
+    untouched = judge(None, sorted({test for fault in faults for test in fault.tests}))
+    print(f"the untouched copy: {'green' if untouched == 'survived' else untouched}\n")
+    if untouched != "survived":
+        return 1
+    wide = max(len(f"{fault.old} -> {fault.new}") for fault in faults)
+    with ThreadPoolExecutor(max_workers=2) as pool:
+        survivors = 0
+        for fault, verdict in zip(faults, pool.map(lambda fault: judge(fault, fault.tests), faults), strict=True):
+            survivors += not verdict.startswith("caught")
+            print(f"{fault.place:15}  {f'{fault.old} -> {fault.new}':{wide}}  {verdict}", flush=True)
+    print(f"\n{len(faults) - survivors} of {len(faults)} faults caught")
+    return int(survivors > 0)
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] == ["--inside"]:
+        inside(sys.argv[2:])
+    else:
+        sys.exit(main(*sys.argv[1:2] or [""]))

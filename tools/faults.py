@@ -48,7 +48,7 @@ SEEDS = ("base/test_seeds.py",)
 
 FAULTS = (
     # schedules
-    Fault("schedules", "diffusion/noise.py", "s = 0.008", "s = 0.08", NOISE),
+    Fault("schedules", "diffusion/noise.py", "torch.cos((t + s) / (1 + s) *", "torch.cos(t *", NOISE),
     Fault("schedules", "diffusion/noise.py", "BETA_CAP = 0.999 ", "BETA_CAP = 0.99 ", NOISE),
     Fault(
         "schedules",
@@ -65,7 +65,7 @@ FAULTS = (
         NOISE,
     ),
     Fault("schedules", "diffusion/noise.py", "torch.sigmoid(6 * t - 3)", "torch.sigmoid(5 * t - 2)", NOISE),
-    Fault("schedules", "diffusion/noise.py", "(low - high)) ** within.rho", "(low - high)) ** 7", NOISE),
+    Fault("schedules", "diffusion/noise.py", "(low - high), within.rho)", "(low - high), 7)", NOISE),
     Fault("schedules", "diffusion/noise.py", "T / steps).round()", "T / steps).ceil()", NOISE),
     # the forward process
     Fault(
@@ -244,8 +244,9 @@ FAULTS = (
 )
 
 
-def planted(fault: Fault, source: str) -> str:
-    """The source with the fault in it; raises ValueError when the old text does not stand there exactly once."""
+def planted(fault: Fault, package: Path) -> str:
+    """The file's text with the fault in it; raises ValueError when the old text does not stand there exactly once."""
+    source = (package / fault.file).read_text(encoding="utf-8")
     if source.count(fault.old) != 1:
         raise ValueError(f"{fault.file} holds {fault.old!r} {source.count(fault.old)} times: expected once")
     return source.replace(fault.old, fault.new)
@@ -260,8 +261,8 @@ def judge(fault: Fault | None, tests: Sequence[str]) -> str:
             shutil.copytree(ROOT / name, copy / name, ignore=skip)
         shutil.copy(ROOT / "pyproject.toml", copy)
         if fault is not None:
-            path = copy / "src" / "noisette" / fault.file
-            path.write_text(planted(fault, path.read_text(encoding="utf-8")), encoding="utf-8")
+            package = copy / "src" / "noisette"
+            (package / fault.file).write_text(planted(fault, package), encoding="utf-8")
         inside = [sys.executable, __file__, "--inside", *(f"tests/{test}" for test in tests)]
         # No byte code: a stale one would hide a fault that is as long as what it replaces. One thread: two run at once.
         settings = {"PYTHONPATH": str(copy / "src"), "PYTHONDONTWRITEBYTECODE": "1", "OMP_NUM_THREADS": "1"}
@@ -294,8 +295,7 @@ def inside(tests: list[str]) -> None:
 
 
 def check_that_it_samples() -> None:
-    """The copy is what is imported; every sampler, guided and clamped, gives finite images and every row a finite
-    loss."""
+    """The copy is what is imported; guided and clamped samplers give finite images, every row a finite loss."""
     import torch
 
     import noisette
@@ -341,6 +341,8 @@ def check_that_it_samples() -> None:
 def main(word: str) -> int:
     """Judge the untouched copy, then every fault, two at a time; print the table."""
     faults = [fault for fault in FAULTS if word in fault.place or word in fault.file]
+    for fault in faults:
+        planted(fault, ROOT / "src" / "noisette")  # a stale text is told at once, not after minutes
     untouched = judge(None, sorted({test for fault in faults for test in fault.tests}))
     print(f"the untouched copy: {'green' if untouched == 'survived' else untouched}\n")
     if untouched != "survived":

@@ -48,6 +48,18 @@ def write_text(path: str | os.PathLike[str], text: str) -> None:
         temporary.write_text(text, encoding="utf-8")
 
 
+def require_writable(path: str | os.PathLike[str]) -> None:
+    """Refuse, before any work, a place where no file `path` could be written after it. Leaves no trace."""
+    path = Path(path)
+    try:
+        if path.is_dir():
+            raise Refusal(f"cannot write {path}: found a folder there, expected a file or nothing")
+        with tempfile.TemporaryFile(dir=next(folder for folder in path.absolute().parents if folder.exists())):
+            pass
+    except OSError as error:
+        raise Refusal(f"cannot write {path}: {error.strerror or error}") from error
+
+
 def existing_file(path: str | os.PathLike[str], what: str) -> Path:
     """`path` as a Path; raises Refusal, naming `what` was looked for, when no file is there."""
     path = Path(path)

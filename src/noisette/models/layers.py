@@ -119,10 +119,12 @@ class Attention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         B, C, H, W = x.shape
-        qkv = self.query_key_value(self.norm(x))  # [B, 3C, H, W]
-        q, k, v = qkv.reshape(B, 3, self.heads, C // self.heads, H * W).transpose(-1, -2).unbind(1)
-        h = F.scaled_dot_product_attention(q, k, v)  # [B, heads, H * W, C / heads]
-        h = h.transpose(-1, -2).reshape(B, C, H, W)
+        pixels = self.query_key_value(self.norm(x)).permute(0, 2, 3, 1)  # [B, H, W, 3C], a view of channels-last
+        qkv = pixels.reshape(B, H * W, 3, self.heads, C // self.heads)
+        q, k, v = qkv.permute(2, 0, 3, 1, 4)  # [B, heads, H * W, C / heads] each
+        # Written out: on a CPU the backward of the fused kernel takes four times as long in bfloat16.
+        weights = (q * (C // self.heads) ** -0.5 @ k.mT).softmax(-1)  # [B, heads, H * W, H * W]
+        h = (weights @ v).transpose(1, 2).reshape(B, H, W, C).permute(0, 3, 1, 2)  # [B, C, H, W]
         return torch.add(x, self.output(h))
 
 

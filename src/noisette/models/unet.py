@@ -168,10 +168,13 @@ def multiply_adds(network: UNet, height: int, width: int) -> int:
 
     kinds = nn.Conv2d | nn.ConvTranspose2d | nn.Linear
     hooks = [m.register_forward_hook(count) for m in network.modules() if isinstance(m, kinds)]
+    training = network.training
+    network.eval()  # dropout counts nothing and has no keys here
     with torch.no_grad():
         weight = next(network.parameters())
         image = torch.zeros(1, network.channels, height, width).to(weight)
         network(image, torch.zeros(1).to(weight), torch.zeros(1, dtype=torch.int64, device=weight.device))
+    network.train(training)
     for hook in hooks:
         hook.remove()
     return total

@@ -31,22 +31,31 @@ def load_state(path: Path, state: TrainState) -> None:
 
     Raises Refusal when the file is damaged or of another network; `state` is then unchanged.
     """
-    try:
-        with safe_open(path, framework="pt") as file:
-            header = file.metadata() or {}
-            saved = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
-    except (SafetensorError, OSError) as error:
-        raise Refusal(f"{path} is not a readable state: {one_line(error)}") from error
-    if header.get("format") != FORMAT:
-        raise Refusal(f"{path}: expected a state of format {FORMAT!r}, found {header.get('format')!r}")
+    progress, saved = _read(path)
     own = _tensors(state)
     if wrong := _first_difference(own, saved):
         raise Refusal(f"{path} belongs to another network or optimiser: {wrong}")
-    values = json.loads(header["progress"])
-    state.progress = from_plain(Progress, values, str(path))
+    state.progress = progress
     with torch.no_grad():
         for name, tensor in own.items():
             tensor.copy_(saved[name])
+
+
+def read_progress(path: Path) -> Progress:
+    """How far a saved state has come. Raises Refusal as `load_state` does."""
+    return _read(path)[0]
+
+
+def _read(path: Path) -> tuple[Progress, dict[str, Tensor]]:
+    try:
+        with safe_open(path, framework="pt") as file:
+            header = file.metadata() or {}
+            if header.get("format") != FORMAT:
+                raise Refusal(f"{path}: expected a state of format {FORMAT!r}, found {header.get('format')!r}")
+            progress = from_plain(Progress, json.loads(header["progress"]), str(path))
+            return progress, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+    except (SafetensorError, OSError, KeyError, ValueError) as error:
+        raise Refusal(f"{path} is not a readable state: {one_line(error)}") from error
 
 
 def _tensors(state: TrainState) -> dict[str, Tensor]:

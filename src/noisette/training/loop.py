@@ -8,7 +8,7 @@ import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -31,6 +31,7 @@ class Diverged(NoisetteError):
     """A loss or a gradient that is not finite."""
 
 
+@runtime_checkable
 class Batch(Protocol):
     """Images [B, C, H, W] in [-1, 1] and labels [B], with the position of each among the images seen."""
 

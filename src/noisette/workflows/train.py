@@ -31,9 +31,10 @@ from noisette.data.split import split
 from noisette.diffusion.objective import Objective
 from noisette.models.unet import UNet, multiply_adds
 from noisette.report.pictures import grid_picture, save_picture
-from noisette.training.checkpoint import load_state, save_state
+from noisette.training.checkpoint import load_state, read_progress, save_state
 from noisette.training.log import Log
 from noisette.training.loop import (
+    Diverged,
     Event,
     Finished,
     Stepped,
@@ -224,10 +225,17 @@ class Run:
                     self._save()
                     yield Stopped(event.images_seen)
                     return
+        except Diverged as error:
+            raise Diverged(f"{error}; last good checkpoint: {self._last_good()}") from error
         finally:
             log.close()
             if self.track is not None:
                 self.track.close()
+
+    def _last_good(self) -> str:
+        if not self._state_file.exists():
+            return "none was saved yet"
+        return f"{self._state_file} at {read_progress(self._state_file).images_seen} images"
 
     def _save(self) -> None:
         self._save_model(LAST_FILE)

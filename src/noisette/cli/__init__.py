@@ -1,0 +1,69 @@
+"""The command line: faces only. Each command is a module beside this one, loaded when it is used."""
+
+import os
+import sys
+import warnings
+from collections.abc import Callable, Sequence
+from importlib import import_module
+
+from noisette import __version__
+from noisette.base.errors import NoisetteError, one_line, unknown
+
+COMMANDS = {
+    "train": "train a model into a run folder, or go on with the run that is there",
+    "sample": "draw images from a model",
+    "check": "look at a data set before training on it",
+    "info": "what a model is; without a model, what ships",
+    "demo": "draw digits, train a small model in two minutes, and show both",
+}
+INTERRUPTED, BROKEN_PIPE = 130, 141  # 128 + the number of the signal
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code: 2 for bad input, 1 for work that failed, each told in one line."""
+    with warnings.catch_warnings():
+        warnings.showwarning = _show_warning
+        try:
+            code = _run(sys.argv[1:] if argv is None else list(argv))
+            sys.stdout.flush()
+            return code
+        except NoisetteError as error:
+            print(f"noisette: {one_line(error)}", file=sys.stderr)
+            return error.exit_code
+        except KeyboardInterrupt:
+            print("noisette: interrupted", file=sys.stderr)
+            return INTERRUPTED
+        except BrokenPipeError:  # the reader has gone; nothing more can be said to it, not even at exit
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return BROKEN_PIPE
+
+
+def _run(args: list[str]) -> int:
+    name = args[0] if args else "--help"
+    if name in ("-h", "--help"):
+        print(usage())
+        return 0
+    if name == "--version":
+        print(f"noisette {__version__}")
+        return 0
+    if name not in COMMANDS:
+        raise unknown("command", name, COMMANDS)
+    command: Callable[[list[str]], int] = import_module(f"noisette.cli.{name}").run
+    return command(args[1:])
+
+
+def usage() -> str:
+    """The text of `noisette --help`."""
+    commands = "\n".join(f"  {name:8}{about}" for name, about in COMMANDS.items())
+    return (
+        "usage: noisette COMMAND ...\n\n"
+        "Train, sample and measure class-conditional diffusion models of small images.\n\n"
+        f"{commands}\n\n"
+        "  noisette COMMAND --help   the flags of a command\n"
+        "  noisette --version"
+    )
+
+
+def _show_warning(message: Warning | str, *_: object) -> None:
+    text = one_line(message) if isinstance(message, Warning) else message
+    print(f"noisette: warning: {text}", file=sys.stderr)

@@ -1,0 +1,38 @@
+"""`noisette check`."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+from rich.console import Console
+from tyro.conf import arg
+
+from noisette.base.errors import Refusal
+from noisette.cli.flags import parse, subject
+from noisette.workflows.check import check_data, show
+
+PROG = "noisette check DATA"
+
+
+@dataclass(frozen=True)
+class Options:
+    """Look at a data set, and at its split, before training on it."""
+
+    data_dir: Annotated[Path | None, arg(metavar="FOLDER", help_behavior_hint="(optional)")] = None
+    """Holds the data set's files; without it they are looked for in NOISETTE_DATA, then downloaded."""
+    validation_fraction: float = 0.2
+    """Share held out for validation, stratified by class."""
+    split_seed: int = 0
+    """Decides which images are held out."""
+
+
+def run(args: list[str]) -> int:
+    """Print the report; the exit code. Raises Refusal, after the report, when training would refuse the data."""
+    name, flags = subject(args)
+    options = parse(Options, flags, PROG)
+    if name is None:
+        raise Refusal(f"no data set: expected its name first, as in {PROG}")
+    report = check_data(name, options.data_dir, options.validation_fraction, options.split_seed)
+    show(report, Console())
+    report.require_sound()
+    return 0

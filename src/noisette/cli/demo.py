@@ -1,0 +1,38 @@
+"""`noisette demo`."""
+
+import shlex
+from dataclasses import dataclass
+from pathlib import Path
+
+from noisette.base.config import require
+from noisette.cli.flags import parse
+from noisette.cli.progress import follow
+from noisette.workflows.demo import run_demo
+from noisette.workflows.train import Run
+
+
+@dataclass(frozen=True)
+class Options:
+    """Draw digits with the weights that ship, train a small model from scratch, and draw with that too."""
+
+    out: Path = Path("demo")
+    """The folder of the pictures, the films and the run."""
+    minutes: float = 2.0
+    """Of training."""
+
+
+def run(args: list[str]) -> int:
+    """Make the demonstration; the exit code."""
+    options = parse(Options, args, "noisette demo")
+    require(options.minutes > 0, f"minutes {options.minutes}", "a positive number")
+    code = 0
+
+    def followed(run: Run) -> bool:
+        nonlocal code
+        code = follow(run)
+        return code == 0
+
+    command = shlex.join(["noisette", "demo", *args])
+    written = run_demo(options.out, options.minutes, command, followed, lambda line: print(line, flush=True))
+    print("written:", *written, sep="\n  ")
+    return code

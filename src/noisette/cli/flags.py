@@ -1,0 +1,99 @@
+"""Flags from dataclasses, and what is wrong with them told in one line."""
+
+import contextlib
+import dataclasses
+import io
+import re
+import sys
+import typing
+from collections.abc import Iterator, Sequence
+from typing import Any, TypeVar
+
+import tyro
+from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, PrimitiveTypeInfo
+
+from noisette.base.errors import Refusal, nearest
+
+T = TypeVar("T")
+
+
+def parse(kind: type[T], args: Sequence[str], prog: str, default: T | None = None) -> T:
+    """The flags `args` as the dataclass `kind`, its nested dataclasses flat; what is left out is `default`'s.
+
+    `--help` prints and raises SystemExit(0). Raises Refusal for an unknown flag or a bad value.
+    """
+    known = ["--help", *_flags(kind)]
+    for arg in args:
+        flag = arg.partition("=")[0].replace("_", "-")
+        if flag.startswith("--") and flag not in known:
+            guess = nearest(flag, known)
+            raise Refusal(f"unknown flag {flag}: " + (f"did you mean {guess}?" if guess else f"see {prog} --help"))
+    values: T = _tyro(kind, args, prog, {} if default is None else {"default": default})
+    return values
+
+
+def parse_known(kind: type[T], args: Sequence[str], prog: str) -> T:
+    """The flags of `kind` that stand among `args`; all others, and --help, are passed over."""
+    values: T = _tyro(kind, args, prog, {"return_unknown_args": True, "add_help": False})[0]
+    return values
+
+
+def subject(args: Sequence[str]) -> tuple[str | None, list[str]]:
+    """What the command is about, which stands before its flags (None: nothing does), and the flags."""
+    named = bool(args) and not args[0].startswith("-")
+    return (args[0], list(args[1:])) if named else (None, list(args))
+
+
+def _flags(kind: type) -> Iterator[str]:
+    """Every flag that tyro makes of a dataclass."""
+    hints = typing.get_type_hints(kind)
+    for field in dataclasses.fields(kind):
+        hint, name = hints[field.name], field.name.replace("_", "-")
+        if dataclasses.is_dataclass(hint):
+            yield from _flags(typing.cast(type, hint))
+        else:
+            yield f"--{name}"
+            if hint is bool:
+                yield f"--no-{name}"
+
+
+def _tyro(kind: type, args: Sequence[str], prog: str, options: dict[str, Any]) -> Any:
+    said = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(said):
+            values = tyro.cli(
+                kind, args=args, prog=prog, config=(tyro.conf.OmitArgPrefixes,), registry=_RULES, **options
+            )
+    except SystemExit as ended:
+        if ended.code:
+            raise Refusal(_unframed(said.getvalue())) from None
+        raise
+    sys.stderr.write(said.getvalue())
+    return values
+
+
+def _unframed(text: str) -> str:
+    """tyro's message less its title, frame, colours and pointer to the help."""
+    rows = [re.sub(r"\x1b\[[0-9;]*m|[│╭╮╰╯─]", "", row).strip() for row in text.splitlines()]
+    message = " ".join(row for row in rows[1:] if row.strip("-"))
+    return message.partition("For full helptext")[0].replace(" Argument helptext:", "; expected").strip()
+
+
+_RULES = ConstructorRegistry()
+
+
+@_RULES.primitive_rule
+def _list(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[tuple[Any, ...]] | None:
+    """tuple[X, ...] is a list with commas or blanks: `--labels 7,7,3` or `--widths 32 64`."""
+    kinds = typing.get_args(info.type)
+    if info.type_origin is not tuple or kinds[-1] is not Ellipsis:
+        return None
+    convert = int if kinds[0] is int else str
+    name = "NUMBER" if convert is int else "NAME"
+    return PrimitiveConstructorSpec(
+        nargs="*",
+        metavar=f"{name},{name},...",
+        instance_from_str=lambda args: tuple(convert(part) for part in ",".join(args).split(",") if part),
+        is_instance=lambda value: isinstance(value, tuple),
+        str_from_instance=lambda value: [",".join(map(str, value))],
+    )

@@ -1,0 +1,95 @@
+"""`noisette info`: what a model is, or what ships."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from noisette.data.datasets import DATASETS
+from noisette.diffusion.noise import SCHEDULES
+from noisette.diffusion.precondition import PRECONDITIONS
+from noisette.diffusion.samplers import SAMPLERS
+from noisette.models.unet import multiply_adds
+from noisette.weights.model_file import SamplingConfig, model_trained_range
+from noisette.workflows.model import Model, shipped
+from noisette.workflows.recipes import recipe_names
+
+Facts = list[tuple[str, str]]
+"""What, and what was found."""
+
+_CLASSES = 40
+"""Classes named; the rest are counted."""
+
+
+def model_facts(model: Model) -> dict[str, Facts]:
+    """Tables about a model, by their titles: what it is, how it is sampled by default, and its card."""
+    spec, network = model.file.spec, model.file.network
+    channels, height, width = model.shape
+    low, high = model_trained_range(spec)
+    parameters = sum(parameter.numel() for parameter in network.parameters())
+    work = multiply_adds(network, height, width) / 1e6
+    about = [
+        ("images", f"{height} x {width}, channels: {channels}"),
+        ("classes", _listed(model.classes)),
+        ("network", f"{parameters:,} parameters, {work:,.1f} million multiply-adds an image"),
+        ("parameterisation", spec.diffusion.parameterisation),
+        ("noise levels", f"{low:.4g} to {high:.4g}, schedule {spec.diffusion.schedule}"),
+    ]
+    return {
+        f"model {model.name}": about,
+        "sampling defaults": _sampling(spec.sampling),
+        "card": [(key, str(value)) for key, value in _flat(model.file.card)],
+    }
+
+
+def shipped_facts() -> dict[str, Facts]:
+    """One table: the names of everything that ships."""
+    names: dict[str, Iterable[str]] = {
+        "models": shipped(),
+        "recipes": recipe_names(),
+        "data sets": DATASETS,
+        "samplers": SAMPLERS,
+        "schedules": SCHEDULES,
+        "parameterisations": PRECONDITIONS,
+    }
+    return {"what ships": [(kind, ", ".join(found) or "none") for kind, found in names.items()]}
+
+
+def show(tables: dict[str, Facts], console: Console) -> None:
+    """Print the tables."""
+    for title, facts in tables.items():
+        table = Table(title=Text(title), show_header=False)
+        table.add_column(no_wrap=True)
+        table.add_column(overflow="fold")  # a digest is shown whole
+        for what, found in facts:
+            table.add_row(Text(what), Text(found))  # Text, since a class may be called "[red]"
+        console.print(table)
+
+
+def _sampling(sampling: SamplingConfig) -> Facts:
+    guidance = f"scale {sampling.guidance_scale:g}"
+    if sampling.guidance_scale != 1:
+        guidance += f" at noise levels {sampling.guidance_from:g} to {sampling.guidance_to:g}"
+    quantile = sampling.clamp_quantile
+    clamp = "no" if not sampling.clamp else "to [-1, 1]" if quantile is None else f"by dynamic threshold {quantile:g}"
+    return [
+        ("sampler", sampling.sampler if sampling.eta is None else f"{sampling.sampler}, eta {sampling.eta:g}"),
+        ("steps", f"{sampling.steps}, grid {sampling.grid}"),
+        ("guidance", guidance),
+        ("clamp", clamp),
+    ]
+
+
+def _flat(card: dict[str, Any], prefix: str = "") -> Facts:
+    """A card's values under dotted keys."""
+    pairs: Facts = []
+    for key, value in card.items():
+        pairs += _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else [(f"{prefix}{key}", str(value))]
+    return pairs
+
+
+def _listed(names: tuple[str, ...]) -> str:
+    more = f" and {len(names) - _CLASSES} more" if len(names) > _CLASSES else ""
+    return (", ".join(names[:_CLASSES]) + more) or "none"

@@ -1,4 +1,4 @@
-"""A lesson small enough that a step takes milliseconds: made-up 8 x 8 digits and a network of a few thousand weights."""
+"""A lesson so small that a step takes milliseconds: made-up 8 x 8 digits and a network of a few thousand weights."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace

@@ -105,7 +105,7 @@ def test_muon_walks_downhill_by_its_rate():
         optimizer.step()
         assert torch.linalg.matrix_norm(weight.detach() - before, 2) == pytest.approx(0.1, rel=0.25)
         losses.append(loss.item())
-    assert losses[-1] < 0.3 * losses[0]
+    assert losses[-1] < 0.5 * losses[0]
 
 
 def test_muon_leaves_a_weight_without_gradient_alone():

@@ -22,7 +22,7 @@ INTERRUPTED, BROKEN_PIPE = 130, 141  # 128 + the number of the signal
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code: 2 for bad input, 1 for work that failed, each told in one line."""
     with warnings.catch_warnings():
-        warnings.showwarning = _show_warning
+        warnings.showwarning = _show_warning  # type: ignore[assignment]
         try:
             code = _run(sys.argv[1:] if argv is None else list(argv))
             sys.stdout.flush()

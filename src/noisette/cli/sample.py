@@ -1,7 +1,6 @@
 """`noisette sample`."""
 
 import dataclasses
-import sys
 from dataclasses import dataclass
 from typing import Annotated
 

@@ -213,10 +213,11 @@ def _step(
         total += loss.item()
     worker.hand_over_gradients()
 
-    limit = config.gradient_clip or math.inf
-    norm = float(nn.utils.clip_grad_norm_(state.network.parameters(), limit))
-    if not (math.isfinite(total) and math.isfinite(norm)):
-        raise Diverged(_divergence(state, total, norm, config.batch_size))
+    norm = nn.utils.get_total_norm([p.grad for p in state.network.parameters() if p.grad is not None])
+    if not (math.isfinite(total) and bool(norm.isfinite())):  # before clipping, which would spread a NaN to all
+        raise Diverged(_divergence(state, total, float(norm), config.batch_size))
+    if config.gradient_clip:
+        nn.utils.clip_grads_with_norm_(state.network.parameters(), config.gradient_clip, norm)
     peaks = (config.learning_rate, config.adamw_rate)
     for optimizer, peak in zip(state.optimizers, peaks, strict=False):
         for group in optimizer.param_groups:
@@ -226,7 +227,7 @@ def _step(
     progress.images_seen += config.batch_size
     decay = ema_decay(progress.images_seen, config.batch_size, config.ema_halflife_images, config.ema_ramp)
     average_into(state.average, state.network, decay)
-    return Stepped(progress.images_seen, total, config.learning_rate * share, norm)
+    return Stepped(progress.images_seen, total, config.learning_rate * share, float(norm))
 
 
 def gradient_seconds(
@@ -293,7 +294,9 @@ def _validate(
         ).cpu()
     bucket = (share * BUCKETS).long()
     buckets = tuple(float(losses[bucket == number].mean()) for number in range(BUCKETS))
-    edges = objective.draw_levels(torch.arange(BUCKETS + 1, dtype=torch.float64) / BUCKETS).sort().values
+    edges = objective.draw_levels(torch.arange(BUCKETS + 1, dtype=torch.float64) / BUCKETS)
+    if edges[0] > edges[-1]:  # a table falls
+        edges, buckets = edges.flip(0), buckets[::-1]
     is_best, dropped = _judge(state.progress, config, float(losses.mean()))
     return Validated(state.progress.images_seen, float(losses.mean()), buckets, tuple(edges.tolist()), is_best, dropped)
 
@@ -318,10 +321,11 @@ def _divergence(state: TrainState, loss: float, norm: float, batch_size: int) ->
     """One line that names the batch and the first parameter that is not finite, or whose gradient is not."""
     seen = state.progress.images_seen
     at = f"images {seen} to {seen + batch_size - 1}"
-    for name, parameter in state.network.named_parameters():
-        for what, value in (("value", parameter), ("gradient", parameter.grad)):
-            if value is not None and not bool(value.isfinite().all()):
-                return (
-                    f"training diverged at {at}: loss {loss}, gradient norm {norm}; first bad {what}: parameter {name}"
-                )
-    return f"training diverged at {at}: loss {loss}, gradient norm {norm}; every parameter is finite"
+    told = f"training diverged at {at}: loss {loss}, gradient norm {norm}"
+    parameters = dict(state.network.named_parameters())  # values first: one bad value spoils every gradient
+    values = [("value", name, parameter) for name, parameter in parameters.items()]
+    gradients = [("gradient", name, p.grad) for name, p in parameters.items() if p.grad is not None]
+    for what, name, value in [*values, *gradients]:
+        if not bool(value.isfinite().all()):
+            return f"{told}; first bad {what}: parameter {name}"
+    return f"{told}; every parameter is finite"

@@ -24,7 +24,7 @@ _CLASSES = 40
 
 
 def model_facts(model: Model) -> dict[str, Facts]:
-    """Tables about a model, by their titles: what it is, how it is sampled by default, and its card."""
+    """Tables about a model, by their titles: what it is, how it is sampled by default, its card, and the config it was trained by."""
     spec, network = model.file.spec, model.file.network
     channels, height, width = model.shape
     low, high = model_trained_range(spec)
@@ -37,10 +37,12 @@ def model_facts(model: Model) -> dict[str, Facts]:
         ("parameterisation", spec.diffusion.parameterisation),
         ("noise levels", f"{low:.4g} to {high:.4g}, schedule {spec.diffusion.schedule}"),
     ]
+    card = _flat(model.file.card)
     return {
         f"model {model.name}": about,
         "sampling defaults": _sampling(spec.sampling),
-        "card": [(key, str(value)) for key, value in _flat(model.file.card)],
+        "card": [fact for fact in card if not fact[0].startswith("config.")],
+        "config": [(key.removeprefix("config."), value) for key, value in card if key.startswith("config.")],
     }
 
 

@@ -37,7 +37,7 @@ FILM_IMAGES = 100
 
 @dataclass(frozen=True)
 class SampleRequest:
-    """What to draw and where to. One of labels, per_class and count settles the list of labels; image i has the i-th."""
+    """What to draw and where to. One of labels, per_class and count settles the labels: image i has the i-th."""
 
     sampling: SamplingConfig
     labels: tuple[int | str, ...] = ()
@@ -186,9 +186,14 @@ def _write(
         for image, label, number in zip(images, labels, index, strict=True):
             save_picture(as_picture(image), request.out / picture_name(number, label, classes))
     elif request.out.suffix.lower() == ".npz":
-        arrays = {"images": images, "labels": np.array(labels, np.int64), "index": np.array(index, np.int64)}
         with whole_file(request.out) as temporary, temporary.open("wb") as file:
-            np.savez_compressed(file, **arrays, seed=np.int64(request.seed))
+            np.savez_compressed(
+                file,
+                images=images,
+                labels=np.array(labels, np.int64),
+                index=np.array(index, np.int64),
+                seed=np.int64(request.seed),
+            )
     else:
         save_picture(grid_picture(images, columns_for(len(images), len(classes))), request.out)
 

@@ -3,6 +3,7 @@
 import os
 
 import jaxtyping
+import pytest
 from hypothesis import settings
 
 # diffusers and huggingface_hub read these when they are imported; no test may need a network.
@@ -14,3 +15,27 @@ jaxtyping.install_import_hook("noisette", "beartype.beartype(conf=beartype.Beart
 
 settings.register_profile("noisette", derandomize=True, deadline=None)
 settings.load_profile("noisette")
+
+
+@pytest.fixture
+def tiny_model():
+    """Makes the file of a small model that was never trained but heeds its input, the level and the class."""
+
+    def make(classes=tuple("0123456789"), size=(1, 8, 10), widths=(8,), **sampling):
+        import torch
+
+        from noisette.diffusion.objective import DiffusionConfig
+        from noisette.models.unet import UNetConfig
+        from noisette.weights.model_file import ModelFile, ModelSpec, SamplingConfig
+
+        network = UNetConfig(widths=widths, blocks=1, embedding=16, norm="channel")
+        sampling = SamplingConfig(**{"sampler": "euler", "steps": 4} | sampling)
+        spec = ModelSpec(network, DiffusionConfig(data_std=0.5), sampling, *size, tuple(classes))
+        born = spec.new_network()
+        born.initialise(torch.Generator().manual_seed(0))
+        with torch.no_grad():
+            for parameter in born.parameters():
+                parameter.add_(torch.randn(parameter.shape, generator=torch.Generator().manual_seed(1)), alpha=0.2)
+        return ModelFile(spec, born.requires_grad_(False).eval(), {"data": "made up", "config": {"training": {"seed": 0}}})
+
+    return make

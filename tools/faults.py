@@ -34,213 +34,166 @@ class Fault:
     tests: tuple[str, ...]
 
 
-NOISE = ("diffusion/test_noise.py",)
-ROWS = ("diffusion/test_precondition.py",)
-LOSS = ("diffusion/test_objective.py",)
-ORDER = ("diffusion/test_convergence.py",)
-DRIVER = ("diffusion/test_sample.py",)
-FREE = ("guidance/test_free.py",)
-CLAMP = ("guidance/test_clamp.py",)
-ORACLES = ("diffusion/test_oracles.py",)
-EMA = ("training/test_ema.py",)
-BATCHES = ("data/test_batches.py",)
-SEEDS = ("base/test_seeds.py",)
+def planted_in(place: str, file: str, tests: str, changes: dict[str, str]) -> list[Fault]:
+    """One fault for every change of old text into new; `tests` are set apart by blanks."""
+    return [Fault(place, file, old, new, tuple(tests.split())) for old, new in changes.items()]
+
 
 FAULTS = (
-    # schedules
-    Fault("schedules", "diffusion/noise.py", "torch.cos((t + s) / (1 + s) *", "torch.cos(t *", NOISE),
-    Fault("schedules", "diffusion/noise.py", "BETA_CAP = 0.999 ", "BETA_CAP = 0.99 ", NOISE),
-    Fault(
+    *planted_in(
         "schedules",
         "diffusion/noise.py",
-        "torch.linspace(within.beta_start, within.beta_end, steps",
-        "torch.linspace(within.beta_end, within.beta_start, steps",
-        NOISE,
+        "diffusion/test_noise.py",
+        {
+            "torch.cos((t + s) / (1 + s) *": "torch.cos(t *",
+            "BETA_CAP = 0.999 ": "BETA_CAP = 0.99 ",
+            "torch.linspace(within.beta_start, within.beta_end,": "torch.linspace(within.beta_end, within.beta_start,",
+            "torch.expm1(-log_alpha_bar).sqrt()": "torch.expm1(-log_alpha_bar)",
+            "torch.sigmoid(6 * t - 3)": "torch.sigmoid(5 * t - 2)",
+            "(low - high), within.rho)": "(low - high), 7)",
+            "return t / (1 - t)": "return t / (1 - t).sqrt()",
+            "T / steps).round()": "T / steps).ceil()",
+        },
     ),
-    Fault(
-        "schedules",
-        "diffusion/noise.py",
-        "torch.expm1(-log_alpha_bar).sqrt()",
-        "torch.expm1(-log_alpha_bar)",
-        NOISE,
-    ),
-    Fault("schedules", "diffusion/noise.py", "torch.sigmoid(6 * t - 3)", "torch.sigmoid(5 * t - 2)", NOISE),
-    Fault("schedules", "diffusion/noise.py", "(low - high), within.rho)", "(low - high), 7)", NOISE),
-    Fault("schedules", "diffusion/noise.py", "T / steps).round()", "T / steps).ceil()", NOISE),
-    # the forward process
-    Fault(
+    *planted_in(
         "forward process",
         "diffusion/noise.py",
-        "math.sqrt(next_level**2 - noise_level**2)",
-        "(next_level - noise_level)",
-        NOISE,
+        "diffusion/test_noise.py",
+        {"math.sqrt(next_level**2 - noise_level**2)": "(next_level - noise_level)"},
     ),
-    Fault(
+    *planted_in(
         "forward process",
         "diffusion/noise.py",
-        "levels.reshape(-1, *[1] * (like.ndim - 1))",
-        "levels.reshape(*[1] * (like.ndim - 1), -1)",
-        ("diffusion/test_noise.py::test_each_image_gets_its_own_level_even_where_the_batch_is_as_large_as_the_width",),
+        "diffusion/test_noise.py::test_each_image_gets_its_own_level_even_where_the_batch_is_as_large_as_the_width",
+        {"levels.reshape(-1, *[1] * (like.ndim - 1))": "levels.reshape(*[1] * (like.ndim - 1), -1)"},
     ),
-    # preconditioning
-    Fault(
+    *planted_in(
         "preconditioning",
         "diffusion/precondition.py",
-        "-sigma * _unit_in(sigma)",
-        "sigma * _unit_in(sigma)",
-        ROWS,
+        "diffusion/test_precondition.py",
+        {
+            "-sigma * _unit_in(sigma)": "sigma * _unit_in(sigma)",
+            "ones_like(sigma), -sigma, _unit_in(sigma)": "ones_like(sigma), -sigma, torch.ones_like(sigma)",
+            "1 / (1 + sigma), sigma / (1 + sigma)": "1 / (1 + sigma), _log_clock(sigma)",
+            "Scalars(data_std**2 / total": "Scalars(data_std / total",
+            "sigma.log() / 4": "sigma.log()",
+            "network(c_in * noisy, clock, label)": "network(noisy, clock, label)",
+        },
     ),
-    Fault(
-        "preconditioning",
-        "diffusion/precondition.py",
-        "ones_like(sigma), -sigma, _unit_in(sigma)",
-        "ones_like(sigma), -sigma, torch.ones_like(sigma)",
-        ROWS,
-    ),
-    Fault(
-        "preconditioning",
-        "diffusion/precondition.py",
-        "1 / (1 + sigma), sigma / (1 + sigma)",
-        "1 / (1 + sigma), _log_clock(sigma)",
-        ROWS,
-    ),
-    Fault(
-        "preconditioning",
-        "diffusion/precondition.py",
-        "Scalars(data_std**2 / total",
-        "Scalars(data_std / total",
-        ROWS,
-    ),
-    Fault("preconditioning", "diffusion/precondition.py", "sigma.log() / 4", "sigma.log()", ROWS),
-    Fault(
-        "preconditioning",
-        "diffusion/precondition.py",
-        "network(c_in * noisy, clock, label)",
-        "network(noisy, clock, label)",
-        ROWS,
-    ),
-    # objective
-    Fault("objective", "diffusion/objective.py", "/ (sigma * data_std) ** 2", "/ (sigma + data_std) ** 2", LOSS),
-    Fault(
+    *planted_in(
         "objective",
         "diffusion/objective.py",
-        ".clamp(max=config.snr_gamma)",
-        ".clamp(min=config.snr_gamma)",
-        LOSS,
+        "diffusion/test_objective.py",
+        {
+            "/ (sigma * data_std) ** 2": "/ (sigma + data_std) ** 2",
+            ".clamp(max=config.snr_gamma)": ".clamp(min=config.snr_gamma)",
+            "c_out ** 2  # [B]": "c_out.abs()  # [B]",
+            "* squares).flatten(1).mean(1)": "* squares).flatten(1).sum(1)",
+            "u.double() * len(table)": "u.double() * (len(table) - 1)",
+            "+ config.noise_log_std *": "+ config.noise_log_std**2 *",
+        },
     ),
-    Fault("objective", "diffusion/objective.py", "c_out ** 2  # [B]", "c_out.abs()  # [B]", LOSS),
-    Fault(
-        "objective",
-        "diffusion/objective.py",
-        "* squares).flatten(1).mean(1)",
-        "* squares).flatten(1).sum(1)",
-        LOSS,
-    ),
-    Fault(
-        "objective",
-        "diffusion/objective.py",
-        "u.double() * len(table)",
-        "u.double() * (len(table) - 1)",
-        LOSS,
-    ),
-    Fault("objective", "diffusion/objective.py", "+ config.noise_log_std *", "+ config.noise_log_std**2 *", LOSS),
-    # samplers
-    Fault("samplers", "diffusion/samplers.py", "math.sqrt(sigma_next**2 - sigma_up**2)", "sigma_next", ORDER),
-    Fault(
+    *planted_in(
         "samplers",
         "diffusion/samplers.py",
-        "sigma_up = eta * sigma_next",
-        "sigma_up = eta**2 * sigma_next",
-        ORDER,
+        "diffusion/test_convergence.py",
+        {
+            "math.sqrt(sigma_next**2 - sigma_up**2)": "sigma_next",
+            "sigma_up = eta * sigma_next": "sigma_up = eta**2 * sigma_next",
+            "(slope + slope_next) / 2": "slope_next",
+            "denoised_previous) / (2 * r)": "denoised_previous) / r",
+            "(1 - half) * denoised": "(1 - half) * x",
+        },
     ),
-    Fault("samplers", "diffusion/samplers.py", "(slope + slope_next) / 2", "slope_next", ORDER),
-    Fault("samplers", "diffusion/samplers.py", "denoised_previous) / (2 * r)", "denoised_previous) / r", ORDER),
-    Fault(
+    *planted_in(
         "samplers",
         "diffusion/samplers.py",
-        "(denoised - denoised_previous)",
-        "(denoised_previous - denoised)",
-        ("diffusion/test_parity.py",),
+        "diffusion/test_parity.py",
+        {"(denoised - denoised_previous)": "(denoised_previous - denoised)"},
     ),
-    Fault("samplers", "diffusion/samplers.py", "(1 - half) * denoised", "(1 - half) * x", ORDER),
-    Fault("samplers", "diffusion/samplers.py", "make(eta or 0.0)", "make(eta or 1.0)", DRIVER),
-    # driver
-    Fault(
+    *planted_in(
+        "samplers",
+        "diffusion/samplers.py",
+        "diffusion/test_sample.py",
+        {"make(eta or 0.0)": "make(eta or 1.0)"},
+    ),
+    *planted_in(
         "driver",
         "diffusion/sample.py",
-        "x, denoised, memory, spent =",
-        "x, denoised, _, spent =",
-        ("diffusion/test_parity.py",),
+        "diffusion/test_parity.py",
+        {"x, denoised, memory, spent =": "x, denoised, _, spent ="},
     ),
-    Fault("driver", "diffusion/sample.py", "evaluations += spent", "evaluations += sampler.evaluations", DRIVER),
-    Fault(
+    *planted_in(
         "driver",
         "diffusion/sample.py",
-        "Snapshot(number, steps, sigma_next,",
-        "Snapshot(number, steps, sigma,",
-        DRIVER,
+        "diffusion/test_sample.py",
+        {
+            "evaluations += spent": "evaluations += sampler.evaluations",
+            "Snapshot(number, steps, sigma_next,": "Snapshot(number, steps, sigma,",
+            "sampler.draws_noise and sigma_next > 0": "sampler.draws_noise",
+            "math.sqrt(1 + noise_level**2) if": "noise_level if",
+        },
     ),
-    Fault(
-        "driver",
-        "diffusion/sample.py",
-        "sampler.draws_noise and sigma_next > 0",
-        "sampler.draws_noise",
-        DRIVER,
-    ),
-    Fault("driver", "diffusion/sample.py", "math.sqrt(1 + noise_level**2) if", "noise_level if", DRIVER),
-    # guidance
-    Fault(
+    *planted_in(
         "guidance",
         "guidance/free.py",
-        "lerp(unconditional, conditional,",
-        "lerp(conditional, unconditional,",
-        FREE,
+        "guidance/test_free.py",
+        {
+            "lerp(unconditional, conditional,": "lerp(conditional, unconditional,",
+            "torch.cat([label, nothing])": "torch.cat([nothing, label])",
+            "torch.full_like(label, NO_CLASS)": "torch.zeros_like(label)",
+            "low <= noise_level <= high": "low < noise_level < high",
+        },
     ),
-    Fault("guidance", "guidance/free.py", "torch.cat([label, nothing])", "torch.cat([nothing, label])", FREE),
-    Fault("guidance", "guidance/free.py", "low <= noise_level <= high", "low < noise_level < high", FREE),
-    Fault(
-        "guidance",
-        "guidance/free.py",
-        "full_like(label, NO_CLASS)",
-        "full_like(label, int(label.min()))",
-        FREE,
-    ),
-    Fault("guidance", "guidance/clamp.py", "* (limit / threshold)", "* limit", CLAMP),
-    Fault(
+    *planted_in(
         "guidance",
         "guidance/clamp.py",
-        ".flatten(1).quantile(quantile, dim=1)",
-        ".flatten().quantile(quantile).expand(len(denoised))",
-        CLAMP,
+        "guidance/test_clamp.py",
+        {
+            "* (limit / threshold)": "* limit",
+            ".flatten(1).quantile(quantile, dim=1)": ".flatten().quantile(quantile).expand(len(denoised))",
+        },
     ),
-    # oracles
-    Fault("oracles", "diffusion/oracles.py", "weights.log() - spread.log()", "weights.log()", ORACLES),
-    Fault("oracles", "diffusion/oracles.py", "/ (2 * noise_level**2)", "/ noise_level**2", ORACLES),
-    # EMA
-    Fault("EMA", "training/ema.py", "0.5 ** (batch_size / halflife)", "0.5 ** (1 / halflife)", EMA),
-    Fault("EMA", "training/ema.py", "min(float(halflife_images)", "max(float(halflife_images)", EMA),
-    Fault(
+    *planted_in(
+        "oracles",
+        "diffusion/oracles.py",
+        "diffusion/test_oracles.py",
+        {
+            "weights.log() - spread.log()": "weights.log()",
+            "/ (2 * noise_level**2)": "/ noise_level**2",
+        },
+    ),
+    *planted_in(
         "EMA",
         "training/ema.py",
-        "list(network.parameters()), 1 - decay)",
-        "list(network.parameters()), decay)",
-        EMA,
+        "training/test_ema.py",
+        {
+            "0.5 ** (batch_size / halflife)": "0.5 ** (1 / halflife)",
+            "min(float(halflife_images)": "max(float(halflife_images)",
+            "list(network.parameters()), 1 - decay)": "list(network.parameters()), decay)",
+            "copy.deepcopy(network)": "network",
+        },
     ),
-    Fault("EMA", "training/ema.py", "copy.deepcopy(network)", "network", EMA),
-    # batches
-    Fault("batches", "data/batches.py", '"order", epoch)', '"order", 0)', BATCHES),
-    Fault("batches", "data/batches.py", "[first : first +", "[:", BATCHES),
-    Fault("batches", "data/batches.py", "self.labels[index]", "self.labels[np.sort(index)]", BATCHES),
-    Fault(
+    *planted_in(
         "batches",
         "data/batches.py",
-        "torch.randperm(len(self),",
-        "torch.randint(len(self), (len(self),),",
-        BATCHES,
+        "data/test_batches.py",
+        {
+            '"order", epoch)': '"order", 0)',
+            "[first : first +": "[:",
+            "self.labels[index]": "self.labels[np.sort(index)]",
+            "torch.randperm(len(self),": "torch.randint(len(self), (len(self),),",
+        },
     ),
-    # seeds
-    Fault("seeds", "base/seeds.py", "for part in key", "for part in sorted(key, key=str)", SEEDS),
-    Fault("seeds", "base/seeds.py", "purpose, int(index))", "purpose, len(self.shape))", SEEDS),
+    *planted_in(
+        "seeds",
+        "base/seeds.py",
+        "base/test_seeds.py",
+        {
+            "for part in key": "for part in sorted(key, key=str)",
+            "purpose, int(index))": "purpose, len(self.shape))",
+        },
+    ),
 )
 
 
@@ -266,6 +219,7 @@ def judge(fault: Fault | None, tests: Sequence[str]) -> str:
         inside = [sys.executable, __file__, "--inside", *(f"tests/{test}" for test in tests)]
         # No byte code: a stale one would hide a fault that is as long as what it replaces. One thread: two run at once.
         settings = {"PYTHONPATH": str(copy / "src"), "PYTHONDONTWRITEBYTECODE": "1", "OMP_NUM_THREADS": "1"}
+        settings["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"  # none is needed; a fifth of the time
         done = subprocess.run(inside, cwd=copy, env=os.environ | settings, capture_output=True, text=True, check=False)
         verdict = copy / "verdict.json"
         if not verdict.exists():

@@ -47,9 +47,10 @@ def test_scale_1_is_bit_for_bit_the_conditional_denoiser_at_one_evaluation(oracl
 
 
 @EVERY_ORACLE
-def test_scale_0_is_bit_for_bit_the_unconditional_denoiser_at_one_evaluation(oracle):
+@pytest.mark.parametrize("label", [LABEL, torch.tensor([1, 1, 0, 1, 0])], ids=["mixed", "all labelled"])
+def test_scale_0_is_bit_for_bit_the_unconditional_denoiser_at_one_evaluation(oracle, label):
     counted = Counted(oracle)
-    assert torch.equal(free(counted, 0.0)(NOISY, SIGMA, LABEL), oracle(NOISY, SIGMA, NOTHING))
+    assert torch.equal(free(counted, 0.0)(NOISY, SIGMA, label), oracle(NOISY, SIGMA, NOTHING))
     assert counted.calls == [NOTHING.tolist()]
 
 

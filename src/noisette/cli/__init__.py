@@ -16,7 +16,7 @@ COMMANDS = {
     "info": "what a model is; without a model, what ships",
     "demo": "draw digits, train a small model in two minutes, and show both",
 }
-INTERRUPTED, BROKEN_PIPE = 130, 141  # 128 + the number of the signal
+INTERRUPTED, BROKEN_PIPE = 130, 1
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -25,7 +25,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         warnings.showwarning = _show_warning  # type: ignore[assignment]
         try:
             code = _run(sys.argv[1:] if argv is None else list(argv))
-            sys.stdout.flush()
+            sys.stdout.flush()  # here, where a broken pipe is caught
             return code
         except NoisetteError as error:
             print(f"noisette: {one_line(error)}", file=sys.stderr)
@@ -49,7 +49,10 @@ def _run(args: list[str]) -> int:
     if name not in COMMANDS:
         raise unknown("command", name, COMMANDS)
     command: Callable[[list[str]], int] = import_module(f"noisette.cli.{name}").run
-    return command(args[1:])
+    try:
+        return command(args[1:])
+    except SystemExit as ended:  # tyro has printed the help
+        return int(ended.code or 0)
 
 
 def usage() -> str:

@@ -74,7 +74,7 @@ class SampleRequest:
     def label_list(self, model: Model) -> list[int]:
         """The label of every image of the whole command, before `index` picks some."""
         given = [name for name in ("labels", "per_class", "count") if getattr(self, name) not in ((), None)]
-        require(len(given) == 1, " and ".join(given) or "nothing to draw", "one of labels, per-class and count")
+        require(len(given) == 1, " and ".join(given).replace("_", "-") or "nothing to draw", "one of labels, per-class and count")
         if self.labels:
             return [model.label(name) for name in self.labels]
         if self.count:

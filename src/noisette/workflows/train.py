@@ -20,7 +20,7 @@ import torch
 import noisette
 from noisette.base.config import require, to_plain
 from noisette.base.errors import NoisetteError, Refusal
-from noisette.base.files import write_text
+from noisette.base.files import require_writable, write_text
 from noisette.base.seeds import generator
 from noisette.base.shapes import NO_CLASS
 from noisette.data.batches import Batch, Batches
@@ -102,7 +102,6 @@ class Run:
         self.config, self.out, self.command = config, out, command
         resumed = _check_folder(config, out)
         self.device = choose_device(device)
-        self.track = _tensorboard(out) if tensorboard else None
 
         data = load_data(config.dataset.data, data_dir)
         train_rows, held_out_rows = split(data.labels, config.dataset.validation_fraction, config.dataset.split_seed)
@@ -139,6 +138,7 @@ class Run:
         if resumed and self._state_file.exists():
             load_state(self._state_file, self.state)
         self.plan = self._make_plan(report, network)
+        self.track = _tensorboard(out) if tensorboard else None  # writes a file: nothing is refused after it
 
     @property
     def _state_file(self) -> Path:
@@ -305,6 +305,7 @@ def _check_folder(config: RunConfig, out: Path) -> bool:
     if out.exists() and not out.is_dir():
         raise Refusal(f"--out {out} is a file: expected a new folder or the folder of this run")
     if not out.exists() or not any(out.iterdir()):
+        require_writable(out / "config.toml")
         return False
     file = out / "config.toml"
     if not file.exists():

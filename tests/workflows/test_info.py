@@ -1,0 +1,65 @@
+"""What a model is and what ships, told without an error and without loss."""
+
+import io
+
+import pytest
+import torch
+from rich.console import Console
+
+from noisette.data.datasets import DATASETS
+from noisette.diffusion.samplers import SAMPLERS
+from noisette.workflows.info import model_facts, shipped_facts, show
+from noisette.workflows.model import Model
+
+
+def printed(tables) -> str:
+    console = Console(file=io.StringIO(), width=100, color_system=None)
+    show(tables, console)
+    return console.file.getvalue()
+
+
+def test_what_a_model_is(tiny_model):
+    file = tiny_model(classes=("zero", "[red]"), sampler="ddim", eta=0.25, guidance_scale=2.0, guidance_from=0.5)
+    tables = model_facts(Model("tiny", file, torch.device("cpu")))
+    about, sampling = dict(tables["model tiny"]), dict(tables["sampling defaults"])
+    assert about["images"] == "8 x 10, channels: 1"
+    assert about["classes"] == "zero, [red]"
+    assert about["network"].startswith(f"{sum(p.numel() for p in file.network.parameters()):,} parameters")
+    assert about["noise levels"].startswith("0.002 to 80")
+    assert sampling["sampler"] == "ddim, eta 0.25"
+    assert sampling["guidance"] == "scale 2 at noise levels 0.5 to inf"
+    assert tables["card"] == [("data", "made up")]
+    assert tables["config"] == [("training.seed", "0")]
+    text = printed(tables)
+    assert "[red]" in text  # a name is never taken for a colour
+    assert "made up" in text
+
+
+@pytest.mark.parametrize(
+    ("given", "clamp"),
+    [
+        ({}, "no"),
+        ({"clamp": True}, "to [-1, 1]"),
+        ({"clamp": True, "clamp_quantile": 0.9}, "by dynamic threshold 0.9"),
+    ],
+)
+def test_how_it_is_clamped(tiny_model, given, clamp):
+    tables = model_facts(Model("tiny", tiny_model(**given), torch.device("cpu")))
+    assert dict(tables["sampling defaults"])["clamp"] == clamp
+
+
+def test_of_very_many_classes_the_first_are_named(tiny_model):
+    file = tiny_model(classes=tuple(f"class{number}" for number in range(100)))
+    classes = dict(model_facts(Model("tiny", file, torch.device("cpu")))["model tiny"])["classes"]
+    assert "class39" in classes
+    assert "class40" not in classes
+    assert classes.endswith("and 60 more")
+
+
+def test_what_ships():
+    facts = dict(shipped_facts()["what ships"])
+    assert facts["data sets"] == ", ".join(DATASETS)
+    assert facts["samplers"] == ", ".join(SAMPLERS)
+    assert "quick" in facts["recipes"]
+    assert set(facts) == {"models", "recipes", "data sets", "samplers", "schedules", "parameterisations"}
+    assert all(found in printed(shipped_facts()) for found in facts.values())

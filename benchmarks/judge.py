@@ -383,11 +383,11 @@ def table(rows: list[tuple[str, dict[str, Any]]], by: Judge) -> Table:
         shown.add_row(name, f"{count:,}", *ends, frechet, floors, *shares)
 
     for name, found in rows:
-        add(name, found["count"], found, f"{found['frechet']:.3f}", f"{found['floors']:.2f}")
+        add(name, found["count"], found, f"{found['frechet']:.4f}", f"{found['floors']:.2f}")
     for count in sorted({found["count"] for _, found in rows}):
         real = next(found["real"] for _, found in rows if found["count"] == count)
         spread = real["spread"] / real["frechet"]
-        add("real digits", count, real, f"{real['frechet']:.3f}±{real['spread']:.3f}", f"1±{spread:.2f}")
+        add("real digits", count, real, f"{real['frechet']:.4f}±{real['spread']:.4f}", f"1±{spread:.2f}")
     return shown
 
 

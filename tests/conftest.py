@@ -36,6 +36,8 @@ def tiny_model():
         with torch.no_grad():
             for parameter in born.parameters():
                 parameter.add_(torch.randn(parameter.shape, generator=torch.Generator().manual_seed(1)), alpha=0.2)
-        return ModelFile(spec, born.requires_grad_(False).eval(), {"data": "made up", "config": {"training": {"seed": 0}}})
+        return ModelFile(
+            spec, born.requires_grad_(False).eval(), {"data": "made up", "config": {"training": {"seed": 0}}}
+        )
 
     return make

@@ -59,8 +59,9 @@ def test_every_flag_is_explained(name, capsys):
 
 
 def test_the_recipe_decides_the_defaults_that_help_shows(capsys):
-    assert re.search(r"--schedule STR [^-]*flow. \(default: linear\)", help_of(capsys, "train", "--recipe", "lab"))
-    assert re.search(r"--schedule STR [^-]*-linear or flow. \(default: karras\)", help_of(capsys, "train"))
+    lab, default = help_of(capsys, "train", "--recipe", "lab"), help_of(capsys, "train")
+    assert "karras, log-linear or flow. (default: linear)" in lab
+    assert "karras, log-linear or flow. (default: karras)" in default
 
 
 def test_help_imports_nothing_heavy():
@@ -76,7 +77,9 @@ def test_importing_the_library_does_no_work():
     assert not set(HEAVY) & set(loaded)
 
 
-@pytest.mark.parametrize("command", [[sys.executable, "-m", "noisette"], [str(Path(sys.executable).parent / "noisette")]])
+@pytest.mark.parametrize(
+    "command", [[sys.executable, "-m", "noisette"], [str(Path(sys.executable).parent / "noisette")]]
+)
 def test_the_installed_command_answers_in_half_a_second(command):
     seconds = []
     for _ in range(5):
@@ -131,7 +134,9 @@ def test_what_nobody_foresaw_keeps_its_traceback(monkeypatch):
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no broken pipes")
 @pytest.mark.parametrize("argv", [["--help"], ["info"], ["sample", "--help"]])
 def test_a_reader_may_go_away(argv):
-    started = subprocess.Popen([sys.executable, "-m", "noisette", *argv], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    started = subprocess.Popen(
+        [sys.executable, "-m", "noisette", *argv], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
     with started:
         started.stdout.close()
         assert started.stderr.read() == b""

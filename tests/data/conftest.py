@@ -41,9 +41,7 @@ def write_mnist() -> Callable[..., None]:
 def digits() -> Callable[..., ImageData]:
     """Random images, a data set without any fault unless one is planted."""
 
-    def make(
-        per_class: int = 20, classes: int = 3, shape: tuple[int, ...] = (5, 4, 1), seed: int = 0
-    ) -> ImageData:
+    def make(per_class: int = 20, classes: int = 3, shape: tuple[int, ...] = (5, 4, 1), seed: int = 0) -> ImageData:
         count = per_class * classes
         images = np.random.default_rng(seed).integers(0, 256, (count, *shape), dtype=np.uint8)
         labels = np.arange(count, dtype=np.int64) % classes

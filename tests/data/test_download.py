@@ -104,9 +104,7 @@ def test_mnist_is_downloaded_file_by_file(server, tmp_path, write_mnist, monkeyp
     images = np.random.default_rng(0).integers(0, 256, (3, 28, 28))
     write_mnist(tmp_path / "remote", images, [3, 1, 4])
     Mirrors.files = {path.name: path.read_bytes() for path in (tmp_path / "remote").iterdir()}
-    sums = {
-        name.removesuffix(".gz"): hashlib.sha256(file).hexdigest() for name, file in Mirrors.files.items()
-    }
+    sums = {name.removesuffix(".gz"): hashlib.sha256(file).hexdigest() for name, file in Mirrors.files.items()}
     monkeypatch.setattr(datasets, "MNIST_SHA256", sums)
     names = datasets.MNIST_FILES["train"]
     paths = download_mnist(names, [f"{server}cut/", f"{server}good/"], tmp_path / "cache")

@@ -76,9 +76,7 @@ def test_the_digest_tells_every_change(digits):
 
 def test_the_digest_tells_nothing_else(digits):
     data = digits(shape=(5, 4, 3))
-    same = replace(
-        data, name="x", source="y", images=np.asfortranarray(data.images), labels=data.labels.astype(">i8")
-    )
+    same = replace(data, name="x", source="y", images=np.asfortranarray(data.images), labels=data.labels.astype(">i8"))
     assert not same.images.flags.c_contiguous
     assert same.digest == data.digest
     assert replace(data, labels=np.repeat(data.labels, 2)[::2]).digest == data.digest

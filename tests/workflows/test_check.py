@@ -55,9 +55,7 @@ def test_warnings_and_problems_are_shown():
 def test_of_very_many_classes_the_first_are_shown():
     names = tuple(f"class{number}" for number in range(100))
     images = np.random.default_rng(0).integers(0, 256, (1500, 4, 4, 1), dtype=np.uint8)
-    text = printed(
-        check(ImageData("many", images, np.arange(1500) % 100, names, ""), *split(np.arange(1500) % 100))
-    )
+    text = printed(check(ImageData("many", images, np.arange(1500) % 100, names, ""), *split(np.arange(1500) % 100)))
     assert "class39" in text
     assert "class40" not in text
     assert "60 more" in text

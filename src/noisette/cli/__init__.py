@@ -22,7 +22,7 @@ INTERRUPTED, BROKEN_PIPE = 130, 1
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code: 2 for bad input, 1 for work that failed, each told in one line."""
     with warnings.catch_warnings():
-        warnings.showwarning = _show_warning  # type: ignore[assignment]
+        warnings.showwarning = _each_warning_once()
         try:
             code = _run(sys.argv[1:] if argv is None else list(argv))
             sys.stdout.flush()  # here, where a broken pipe is caught
@@ -67,6 +67,14 @@ def usage() -> str:
     )
 
 
-def _show_warning(message: Warning | str, *_: object) -> None:
-    text = one_line(message) if isinstance(message, Warning) else message
-    print(f"noisette: warning: {text}", file=sys.stderr)
+def _each_warning_once() -> Callable[..., None]:
+    """Shows a warning in one line, but not a second time."""
+    told: set[str] = set()
+
+    def show(message: Warning | str, *_: object) -> None:
+        text = " ".join(str(message).split())
+        if text not in told:
+            told.add(text)
+            print(f"noisette: warning: {text}", file=sys.stderr)
+
+    return show

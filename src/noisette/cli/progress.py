@@ -85,7 +85,7 @@ def plan_lines(run: Run) -> list[str]:
     return [
         f"data     {report.name}: {train:,} images to train on, {held_out:,} to validate on; {verdict}",
         f"network  {plan.parameters:,} parameters, {plan.multiply_adds / 1e6:,.1f} million multiply-adds an image",
-        f"machine  {plan.device}, threads: {plan.threads}, {plan.precision}; {plan.rate:,.0f} images/s in a timed batch",
+        f"machine  {plan.device}, threads: {plan.threads}, {plan.precision}; {plan.rate:,.0f} images/s when timed",
         f"time     {begun}{left}, validations besides",
     ]
 

@@ -6,13 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from noisette.base.config import from_plain
 from noisette.base.errors import Refusal, one_line
-from noisette.base.files import whole_file
+from noisette.base.tensor_file import read_tensors, write_tensors
 from noisette.training.loop import Progress, TrainState
 
 FORMAT = "noisette-state-1"
@@ -21,9 +19,7 @@ FORMAT = "noisette-state-1"
 def save_state(path: Path, state: TrainState) -> None:
     """Write the state whole or not at all."""
     header = {"format": FORMAT, "progress": json.dumps(dataclasses.asdict(state.progress))}
-    with whole_file(path) as temporary:
-        tensors = {name: tensor.contiguous() for name, tensor in _tensors(state).items()}
-        save_file(tensors, temporary, metadata=header)
+    write_tensors(path, _tensors(state), header)
 
 
 def load_state(path: Path, state: TrainState) -> None:
@@ -47,14 +43,10 @@ def read_progress(path: Path) -> Progress:
 
 
 def _read(path: Path) -> tuple[Progress, dict[str, Tensor]]:
+    header, tensors = read_tensors(path, "state", FORMAT)
     try:
-        with safe_open(path, framework="pt") as file:
-            header = file.metadata() or {}
-            if header.get("format") != FORMAT:
-                raise Refusal(f"{path}: expected a state of format {FORMAT!r}, found {header.get('format')!r}")
-            progress = from_plain(Progress, json.loads(header["progress"]), str(path))
-            return progress, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
-    except (SafetensorError, OSError, KeyError, ValueError) as error:
+        return from_plain(Progress, json.loads(header["progress"]), str(path)), tensors
+    except (KeyError, ValueError) as error:
         raise Refusal(f"{path} is not a readable state: {one_line(error)}") from error
 
 

@@ -7,12 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 
 from noisette.base.config import from_plain, require, to_plain
 from noisette.base.errors import Refusal, one_line, unknown
-from noisette.base.files import existing_file, whole_file
+from noisette.base.files import existing_file
+from noisette.base.tensor_file import read_tensors, write_tensors
 from noisette.diffusion.noise import SCHEDULES, grid, level_table, pick
 from noisette.diffusion.objective import DiffusionConfig, trained_range
 from noisette.diffusion.precondition import PRECONDITIONS, Denoiser, denoiser
@@ -100,6 +99,10 @@ class ModelSpec:
         assert self.diffusion.data_std is not None
         return denoiser(network, PRECONDITIONS[self.diffusion.parameterisation], self.diffusion.data_std)
 
+    def trained_range(self) -> tuple[float, float]:
+        """The smallest and the largest noise level that the model knows."""
+        return trained_range(self.diffusion)
+
     def sampling_grid(self, sampling: SamplingConfig) -> list[float]:
         """The levels that `sampling` visits, the last 0. Raises Refusal for more steps than a beta table has."""
         diffusion = self.diffusion
@@ -125,9 +128,7 @@ def save_model(path: Path, model: ModelFile, dtype: torch.dtype = torch.float32)
         "spec": json.dumps(to_plain(model.spec)),
         "card": json.dumps(model.card),
     }
-    tensors = {name: value.detach().cpu().to(dtype).contiguous() for name, value in model.network.state_dict().items()}
-    with whole_file(path) as temporary:
-        save_file(tensors, temporary, metadata=header)
+    write_tensors(path, {name: value.to(dtype) for name, value in model.network.state_dict().items()}, header)
 
 
 def load_model(path: Path) -> ModelFile:
@@ -137,24 +138,26 @@ def load_model(path: Path) -> ModelFile:
     asks for.
     """
     existing_file(path, "model")
+    header, stored = read_tensors(path, "model", FORMAT)
     try:
-        with safe_open(path, framework="pt") as file:
-            header = file.metadata() or {}
-            if header.get("format") != FORMAT:
-                raise Refusal(f"{path}: expected a noisette model ({FORMAT}), found format {header.get('format')!r}")
-            spec = from_plain(ModelSpec, json.loads(header["spec"]), str(path))
-            card = json.loads(header["card"])
-            tensors = {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118 (not a dict)
-    except (SafetensorError, OSError, KeyError, ValueError) as error:
+        spec, card = _read_spec(path, header["spec"]), json.loads(header["card"])
+    except (KeyError, ValueError) as error:
         raise Refusal(f"{path} is not a readable model: {one_line(error)}") from error
-    network = spec.new_network()
+    require(isinstance(card, dict), f"{path}: card {card!r}", "a table")
+    with torch.device("meta"):  # without numbers: neither memory nor chance is spent on weights that may not fit
+        network = spec.new_network()
     try:
-        network.load_state_dict(tensors, strict=True)
+        tensors = {name: tensor.float() for name, tensor in stored.items()}
+        network.load_state_dict(tensors, strict=True, assign=True)
     except RuntimeError as error:
         raise Refusal(f"{path} holds weights of another network: {one_line(error)}") from error
+    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return ModelFile(spec, network.requires_grad_(False).eval(), card)
 
 
-def model_trained_range(spec: ModelSpec) -> tuple[float, float]:
-    """The smallest and largest noise level that the model knows."""
-    return trained_range(spec.diffusion)
+def _read_spec(path: Path, text: str) -> ModelSpec:
+    """The specification in a header; what it refuses is told with the file's name."""
+    try:
+        return from_plain(ModelSpec, json.loads(text), "header")
+    except Refusal as error:
+        raise Refusal(f"{path}: {error}") from error

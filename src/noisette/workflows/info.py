@@ -12,7 +12,7 @@ from noisette.diffusion.noise import SCHEDULES
 from noisette.diffusion.precondition import PRECONDITIONS
 from noisette.diffusion.samplers import SAMPLERS
 from noisette.models.unet import multiply_adds
-from noisette.weights.model_file import SamplingConfig, model_trained_range
+from noisette.weights.model_file import SamplingConfig
 from noisette.workflows.model import Model, shipped
 from noisette.workflows.recipes import recipe_names
 
@@ -24,10 +24,10 @@ _CLASSES = 40
 
 
 def model_facts(model: Model) -> dict[str, Facts]:
-    """Tables about a model, by their titles: what it is, how it is sampled by default, its card, and the config it was trained by."""
+    """Tables about a model, by their titles: itself, its sampling defaults, its card, the config of its training."""
     spec, network = model.file.spec, model.file.network
     channels, height, width = model.shape
-    low, high = model_trained_range(spec)
+    low, high = spec.trained_range()
     parameters = sum(parameter.numel() for parameter in network.parameters())
     work = multiply_adds(network, height, width) / 1e6
     about = [

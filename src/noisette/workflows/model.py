@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -18,7 +19,7 @@ from noisette.diffusion.sample import Snapshot, sample, start_image
 from noisette.diffusion.samplers import make_sampler
 from noisette.guidance.clamp import clamp
 from noisette.guidance.free import free
-from noisette.weights.model_file import ModelFile, SamplingConfig, load_model, model_trained_range
+from noisette.weights.model_file import ModelFile, SamplingConfig, load_model
 from noisette.workflows.device import choose_device
 
 SHIPPED = resources.files("noisette.weights") / "shipped"
@@ -83,6 +84,7 @@ class Model:
         sampling = sampling or self.sampling
         index = range(len(labels)) if index is None else index
         require(len(index) == len(labels), f"{len(index)} indices", f"one a label, {len(labels)}")
+        labels = [self.label(number) for number in labels]  # refuses what is no class
         levels = self.file.spec.sampling_grid(sampling)
         noise = ImageNoise(seed, "sample", index, self.shape)
         start = start_image(noise.draw(), levels[0], self.file.spec.diffusion.is_chain())
@@ -91,9 +93,9 @@ class Model:
             make_sampler(sampling.sampler, sampling.eta),
             levels,
             start.to(self.device, memory_format=torch.channels_last),
-            torch.tensor(list(labels), dtype=torch.int64, device=self.device),
+            torch.tensor(labels, dtype=torch.int64, device=self.device),
             noise.draw,
-            trained=model_trained_range(self.file.spec),
+            trained=self.file.spec.trained_range(),
         )
         while True:  # inference mode must not stay on between the caller's turns
             with torch.inference_mode():
@@ -106,6 +108,7 @@ class Model:
         self, labels: Sequence[int], seed: int, index: Sequence[int], sampling: SamplingConfig
     ) -> Iterator[Iterator[Snapshot]]:
         """The snapshots of each batch that the images are cut into."""
+        require(len(index) == len(labels), f"{len(index)} indices", f"one a label, {len(labels)}")
         for first in range(0, len(labels), BATCH):
             rows = slice(first, first + BATCH)
             yield self.snapshots(labels[rows], seed, index[rows], sampling)
@@ -128,8 +131,10 @@ class Model:
         require(len(numbers) > 0, "no labels", "at least one")
         index = range(len(numbers)) if index is None else index
         given = {"steps": steps, "sampler": sampler, "guidance_scale": guidance_scale}
-        changes = {name: value for name, value in given.items() if value is not None}
-        sampling = dataclasses.replace(self.sampling, **changes)  # type: ignore[arg-type]
+        changes: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+        if sampler not in (None, self.sampling.sampler):
+            changes["eta"] = None  # it was the other sampler's
+        sampling = dataclasses.replace(self.sampling, **changes)
         drawn = [last(batch).denoised for batch in self.batches(numbers, seed, index, sampling)]
         return torch.cat(drawn).clamp(-1, 1).float().cpu()
 

@@ -9,7 +9,7 @@ from typing import Any
 import tomli_w
 
 from noisette.base.config import from_plain, read_toml, require, to_plain
-from noisette.base.errors import unknown
+from noisette.base.errors import Refusal, unknown
 from noisette.diffusion.objective import DiffusionConfig
 from noisette.models.unet import UNetConfig
 from noisette.training.config import TrainingConfig
@@ -86,5 +86,9 @@ def first_difference(one: RunConfig, other: RunConfig) -> str | None:
 
 
 def read_run_config(path: Path) -> RunConfig:
-    """A configuration written by `to_toml`."""
-    return from_plain(RunConfig, read_toml(path), str(path), base=RunConfig())
+    """A configuration written by `to_toml`; what it refuses is told with the file's name."""
+    values = read_toml(path)
+    try:
+        return from_plain(RunConfig, values, "settings", base=RunConfig())
+    except Refusal as error:
+        raise Refusal(f"{path}: {error}") from error

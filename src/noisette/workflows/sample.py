@@ -31,8 +31,8 @@ from noisette.report.pictures import (
 from noisette.weights.model_file import SamplingConfig
 from noisette.workflows.model import Model
 
-FILM_IMAGES = 100
-"""A film shows at most this many images, the first."""
+FILM_IMAGES, FILM_WIDTH = 100, 300
+"""A film shows at most the first so many images; each half is enlarged to at most about so many pixels."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,11 @@ class SampleRequest:
     def label_list(self, model: Model) -> list[int]:
         """The label of every image of the whole command, before `index` picks some."""
         given = [name for name in ("labels", "per_class", "count") if getattr(self, name) not in ((), None)]
-        require(len(given) == 1, " and ".join(given).replace("_", "-") or "nothing to draw", "one of labels, per-class and count")
+        require(
+            len(given) == 1,
+            " and ".join(given).replace("_", "-") or "nothing to draw",
+            "one of labels, per-class and count",
+        )
         if self.labels:
             return [model.label(name) for name in self.labels]
         if self.count:
@@ -165,7 +169,7 @@ class _Film:
 
 def _frame(batches: Sequence[tuple[Pixels, Pixels]], columns: int) -> Image.Image:
     sides = (np.concatenate(side)[:FILM_IMAGES] for side in zip(*batches, strict=True))
-    left, right = (grid_picture(side, columns, zoom=2 if columns * side.shape[2] <= 400 else 1) for side in sides)
+    left, right = (grid_picture(side, columns, zoom=max(1, FILM_WIDTH // (columns * side.shape[2]))) for side in sides)
     frame = Image.new(left.mode, (left.width + right.width, left.height))
     frame.paste(left, (0, 0))
     frame.paste(right, (left.width, 0))

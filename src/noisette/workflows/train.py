@@ -13,13 +13,13 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
 import noisette
-from noisette.base.config import require, to_plain
-from noisette.base.errors import NoisetteError, Refusal
+from noisette.base.config import from_plain, require, to_plain
+from noisette.base.errors import NoisetteError, Refusal, one_line
 from noisette.base.files import require_writable, write_text
 from noisette.base.seeds import generator
 from noisette.base.shapes import NO_CLASS
@@ -49,7 +49,8 @@ from noisette.workflows.device import choose_device
 from noisette.workflows.model import BEST_FILE, LAST_FILE, Model, last
 from noisette.workflows.recipes import RunConfig, first_difference, read_run_config, to_toml, without_horizon
 
-PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+Precision = Literal["float32", "bfloat16"]
+PRECISIONS: dict[Precision, torch.dtype] = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 SAVE_SECONDS = 60.0
 PREVIEW_IMAGES, PREVIEW_STEPS = 60, 20
 
@@ -77,6 +78,22 @@ class Stopped:
     """The caller asked to stop; the state is saved."""
 
     images_seen: int
+
+
+@dataclass(frozen=True)
+class Settled:
+    """What was chosen once on this machine and is kept, so that a resumed run equals the unbroken one."""
+
+    device: str
+    threads: int
+    precision: Precision
+    data_digest: str
+    python: str
+    torch: str
+    noisette: str
+
+    def __post_init__(self) -> None:
+        require(self.threads >= 1, f"threads {self.threads}", "at least 1")
 
 
 class Run:
@@ -144,33 +161,27 @@ class Run:
     def _state_file(self) -> Path:
         return self.out / "state.safetensors"
 
-    def _settle(self, resumed: bool) -> dict[str, Any]:
-        """What was chosen once on this machine and is kept, so that a resumed run equals the unbroken one."""
-        file, digest = self.out / "run.json", self.card["data_digest"]
+    def _settle(self, resumed: bool) -> Settled:
+        file, digest, device = self.out / "run.json", self.card["data_digest"], str(self.device)
         if resumed and file.exists():
-            settled: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-            if settled["data_digest"] != digest:
+            settled = _read_settled(file)
+            if settled.data_digest != digest:
                 raise Refusal(
-                    f"{self.out} was trained on other data: digest {settled['data_digest'][:12]}, not {digest[:12]}"
+                    f"{self.out} was trained on other data: digest {settled.data_digest[:12]}, not {digest[:12]}"
                 )
-            torch.set_num_threads(settled["threads"])
-            self.rate = self._measured_rate(settled["precision"])
+            if settled.device != device:
+                raise Refusal(f"{self.out} began on device {settled.device!r}: expected that one, found {device!r}")
+            torch.set_num_threads(settled.threads)
+            self.rate = self._measured_rate(settled.precision)
             return settled
         wanted = self.config.training.precision
         rates = {name: self._measured_rate(name) for name in PRECISIONS if wanted in (name, "auto")}
         precision = max(rates, key=lambda name: rates[name])
         self.rate = rates[precision]
-        return {
-            "device": str(self.device),
-            "threads": torch.get_num_threads(),
-            "precision": precision,
-            "data_digest": digest,
-            "python": platform.python_version(),
-            "torch": str(torch.__version__),
-            "noisette": noisette.__version__,
-        }
+        versions = platform.python_version(), str(torch.__version__), noisette.__version__
+        return Settled(device, torch.get_num_threads(), precision, digest, *versions)
 
-    def _measured_rate(self, precision: str) -> float:
+    def _measured_rate(self, precision: Precision) -> float:
         """Images a second of gradients in a precision, from a timed batch on a copy of the network."""
         network = copy.deepcopy(self.state.network)
         training = self.config.training
@@ -190,8 +201,8 @@ class Run:
             sum(parameter.numel() for parameter in network.parameters()),
             multiply_adds(network, self.spec.height, self.spec.width),
             str(self.device),
-            self.settled["threads"],
-            self.settled["precision"],
+            self.settled.threads,
+            self.settled.precision,
             self.rate,
             progress.images_seen,
             max(0.0, min(limits)) if limits else None,
@@ -201,7 +212,7 @@ class Run:
         """Train; yield each event after its files are written. `stop` is asked after each: when true, the state is
         saved, Stopped is yielded and the run may be resumed later."""
         write_text(self.out / "config.toml", to_toml(self.config))
-        write_text(self.out / "run.json", json.dumps(self.settled, indent=1) + "\n")
+        write_text(self.out / "run.json", json.dumps(dataclasses.asdict(self.settled), indent=1) + "\n")
         log = Log(self.out / "metrics.jsonl", self.state.progress)
         saved_at = time.monotonic()
         try:
@@ -211,7 +222,7 @@ class Run:
                 self.config.training,
                 self.batches.at,
                 self.held_out,
-                PRECISIONS[self.settled["precision"]],
+                PRECISIONS[self.settled.precision],
             ):
                 log.write(event, self.state.progress.seconds)
                 self._track(event)
@@ -249,7 +260,7 @@ class Run:
         card = {
             **self.card,
             "command": self.command,
-            **{k: v for k, v in self.settled.items() if k != "data_digest"},
+            **dataclasses.asdict(self.settled),
             **found,
         }
         save_model(self.out / name, ModelFile(self.spec, _average(self.state), card))
@@ -275,13 +286,19 @@ def preview(spec: ModelSpec, network: UNet, device: torch.device) -> Any:
         spec.sampling, sampler="dpmpp-2m", eta=None, steps=min(PREVIEW_STEPS, spec.sampling.steps)
     )
     classes = len(spec.classes)
-    columns = min(classes, 20)
-    labels = [number % columns for number in range(max(1, PREVIEW_IMAGES // columns) * columns)]
-    if classes == 0:
-        labels, columns = [NO_CLASS] * PREVIEW_IMAGES, 10
+    columns = min(classes, 20) or 10
+    count = max(1, PREVIEW_IMAGES // columns) * columns
+    labels = [number % columns if classes else NO_CLASS for number in range(count)]
     model = Model("preview", ModelFile(spec, network, {}), device)
     images = last(model.snapshots(labels, 0, None, sampling)).denoised
     return grid_picture(to_uint8(images.cpu()), columns, zoom=2)
+
+
+def _read_settled(path: Path) -> Settled:
+    try:
+        return from_plain(Settled, json.loads(path.read_text(encoding="utf-8")), "settled")
+    except (Refusal, ValueError) as error:
+        raise Refusal(f"{path} is not what a run has settled: {one_line(error)}") from error
 
 
 def _average(state: TrainState) -> UNet:

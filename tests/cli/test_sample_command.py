@@ -1,0 +1,113 @@
+"""Sampling from the command line: the flags reach the request, the defaults are the model's."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from noisette.cli import main
+from noisette.weights.model_file import save_model
+from noisette.workflows.model import load
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch, tiny_model):
+    """The working folder, with a model in it."""
+    monkeypatch.chdir(tmp_path)
+    file = tiny_model(classes=("zero", "one", "two"), sampler="ddim", eta=1.0, steps=3, guidance_scale=2.0)
+    save_model(tmp_path / "model.safetensors", file)
+    return tmp_path
+
+
+def asked(monkeypatch, *flags):
+    """The request that a command makes, without drawing it."""
+    seen = []
+
+    def note(model, request, progress):
+        seen.append(request)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("noisette.cli.sample.sample_to", note)
+    assert main(["sample", "model.safetensors", *flags]) == 130
+    return seen[0]
+
+
+def test_the_last_line_says_what_was_done(folder, capsys):
+    assert main(["sample", "model.safetensors", "--per-class", "2", "--device", "cpu", "--film", "film.gif"]) == 0
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert last.startswith("6 images in ")
+    assert " images/s, 6 network evaluations an image: samples.png and film.gif" in last  # 3 steps, both halves
+    assert (folder / "samples.png").exists()
+    assert (folder / "film.gif").exists()
+
+
+def test_it_draws_what_the_library_draws(folder):
+    argv = ["sample", "model.safetensors", "--labels", "two,two,0,none", "--seed", "4", "--out", "a.npz"]
+    assert main([*argv, "--index", "3,1"]) == 0
+    with np.load("a.npz") as arrays:
+        assert arrays["labels"].tolist() == [-1, 2]
+        assert arrays["index"].tolist() == [3, 1]
+        images = load("model.safetensors").sample(["none", "two"], seed=4, index=[3, 1])
+        np.testing.assert_allclose(arrays["images"][..., 0], ((images[:, 0] + 1) * 127.5).numpy(), atol=1)
+
+
+def test_what_is_left_out_is_the_models(folder, monkeypatch):
+    default = load("model.safetensors").sampling
+    assert asked(monkeypatch, "--count", "3").sampling == default
+    steps = asked(monkeypatch, "--count", "3", "--steps", "7").sampling
+    assert steps == dataclasses.replace(default, steps=7)
+
+
+def test_the_models_eta_belongs_to_its_sampler(folder, monkeypatch):
+    assert asked(monkeypatch, "--count", "3", "--sampler", "heun").sampling.eta is None
+    assert asked(monkeypatch, "--count", "3", "--sampler", "ddim").sampling.eta == 1.0
+    assert asked(monkeypatch, "--count", "3", "--sampler", "ddim", "--eta", "0.5").sampling.eta == 0.5
+
+
+@pytest.mark.parametrize("labels", [["--labels", "0,1,2"], ["--labels", "0", "1", "2"], ["--labels=0,1,2"]])
+def test_labels_have_commas_or_blanks(folder, monkeypatch, labels):
+    assert asked(monkeypatch, *labels).labels == ("0", "1", "2")
+
+
+def test_every_flag_arrives(folder, monkeypatch):
+    flags = (
+        "--count 9 --index 3,4 --seed -2 --out a.npz --eta 0.5 --steps 4 --grid flow "
+        "--guidance-scale 3 --guidance-from 0.5 --guidance-to 2 --clamp --clamp-quantile 0.9"
+    )
+    request = asked(monkeypatch, *flags.split())
+    assert (request.count, request.index, request.seed, str(request.out)) == (9, (3, 4), -2, "a.npz")
+    found = dataclasses.asdict(request.sampling)
+    assert found == {
+        "sampler": "ddim",
+        "eta": 0.5,
+        "steps": 4,
+        "grid": "flow",
+        "guidance_scale": 3.0,
+        "guidance_from": 0.5,
+        "guidance_to": 2.0,
+        "clamp": True,
+        "clamp_quantile": 0.9,
+    }
+
+
+def test_help_shows_the_models_defaults(folder, capsys):
+    assert main(["sample", "model.safetensors", "--help"]) == 0
+    text = " ".join(capsys.readouterr().out.replace("│", " ").split())
+    assert "(default: ddim)" in text
+    assert "Of the grid of noise levels. (default: 3)" in text
+
+
+def test_a_grid_outside_the_trained_range_is_warned_of_once(folder, capsys, recwarn):
+    assert main(["sample", "model.safetensors", "--count", "150", "--grid", "cosine", "--steps", "20"]) == 0
+    said = capsys.readouterr().err
+    assert said.startswith("noisette: warning: the grid runs from ")
+    assert said.count("\n") == 1
+
+
+def test_info_and_check_print_their_tables(folder, capsys):
+    assert main(["info", "model.safetensors"]) == 0
+    assert "zero, one, two" in capsys.readouterr().out
+    assert main(["info"]) == 0
+    assert "mnist-5k" in capsys.readouterr().out
+    assert main(["check", "mnist-5k", "--validation-fraction", "0.1"]) == 0
+    assert "verdict: sound" in capsys.readouterr().out

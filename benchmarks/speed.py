@@ -5,7 +5,7 @@
 For each recipe: images a second of gradients (forward and backward, the optimiser left out) in float32 and bfloat16, and the
 arithmetic they stand for (multiply-adds of the convolutions and linear layers, times two, forward and twice that backward)
 as a ratio to the float32 matrix product measured in the same run. For each model that ships: images a second at its
-default sampling. Medians over repeats.
+default sampling. And the seconds that a start takes. Medians over repeats.
 """
 
 import argparse
@@ -13,6 +13,8 @@ import copy
 import dataclasses
 import json
 import statistics
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -32,6 +34,7 @@ from noisette.workflows.model import load, shipped
 from noisette.workflows.recipes import load_recipe, recipe_names
 
 REPEATS = 5
+LOAD = "import noisette; noisette.load('mnist')"
 
 
 def median_seconds(work: Callable[[], object]) -> float:
@@ -82,6 +85,15 @@ def sampling_row(name: str, count: int = 200) -> dict[str, Any]:
     return {"model": name, "sampling": dataclasses.asdict(model.sampling), "images_per_second": count / seconds}
 
 
+def start_seconds() -> dict[str, float]:
+    """What a person waits for before anything happens: the help, and importing the library."""
+    calls = {"help": ["-m", "noisette", "--help"], "import": ["-c", "import noisette"], "load": ["-c", LOAD]}
+    return {
+        name: median_seconds(lambda call=call: subprocess.run([sys.executable, *call], check=True, capture_output=True))
+        for name, call in calls.items()
+    }
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", type=Path, help="write the figures here too")
@@ -89,6 +101,8 @@ def main() -> None:
     rates = {str(dtype).removeprefix("torch."): matrix_rate(dtype) for dtype in (torch.float32, torch.bfloat16)}
     training = [training_row(recipe, rates["float32"]) for recipe in recipe_names()]
     sampling = [sampling_row(name) for name in shipped()]
+
+    start = start_seconds()
 
     console = Console()
     console.print(
@@ -106,9 +120,10 @@ def main() -> None:
         console.print(
             f"{row['model']}: draws {row['images_per_second']:.1f} images/s at its defaults, {row['sampling']}"
         )
+    console.print("start-up: " + ", ".join(f"{name} {seconds:.2f} s" for name, seconds in start.items()))
     if arguments.json:
         arguments.json.write_text(
-            json.dumps({"matrix_product": rates, "training": training, "sampling": sampling}, indent=1)
+            json.dumps({"matrix_product": rates, "training": training, "sampling": sampling, "start": start}, indent=1)
         )
 
 

@@ -5,7 +5,6 @@ import os
 import re
 import subprocess
 import sys
-import time
 import warnings
 from importlib import import_module
 from pathlib import Path
@@ -80,15 +79,11 @@ def test_importing_the_library_does_no_work():
 @pytest.mark.parametrize(
     "command", [[sys.executable, "-m", "noisette"], [str(Path(sys.executable).parent / "noisette")]]
 )
-def test_the_installed_command_answers_in_half_a_second(command):
-    seconds = []
-    for _ in range(5):
-        started = time.perf_counter()
-        done = subprocess.run([*command, "--help"], capture_output=True, text=True)
-        seconds.append(time.perf_counter() - started)
-        assert done.returncode == 0
-        assert done.stdout.startswith("usage: noisette")
-    assert min(seconds) < 0.5
+def test_the_installed_command_starts(command):
+    """How fast is measured by benchmarks/speed.py."""
+    done = subprocess.run([*command, "--help"], capture_output=True, text=True)
+    assert done.returncode == 0
+    assert done.stdout.startswith("usage: noisette")
 
 
 def test_every_public_name_leads_home():

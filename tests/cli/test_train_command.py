@@ -97,6 +97,7 @@ def test_without_a_terminal_a_line_is_printed_now_and_then(tiny, tmp_path, capsy
 
 
 def test_a_second_signal_does_what_it_always_does(capfd):
+    found = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
     before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
     with stopped_by_signals() as stop:
         assert not stop()
@@ -105,6 +106,7 @@ def test_a_second_signal_does_what_it_always_does(capfd):
         with pytest.raises(KeyboardInterrupt):
             os.kill(os.getpid(), signal.SIGINT)
     assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == before
+    signal.signal(signal.SIGINT, found)
     assert "once more to stop at once" in capfd.readouterr().err
 
 

@@ -66,7 +66,7 @@ def test_any_height_and_width_are_kept(size, channels):
     y = awake(channels=channels)(x, clock, label)
     assert y.shape == x.shape
     assert y.isfinite().all()
-    assert y.std() > 0.01
+    assert y.abs().max() > 1e-3
 
 
 @EVERY_CONFIG
@@ -76,7 +76,7 @@ def test_any_configuration_works_at_a_size_that_its_levels_do_not_divide(config)
     y = awake(config, channels=2)(x, clock, label)
     assert y.shape == x.shape
     assert y.isfinite().all()
-    assert y.flatten(1).std(dim=1).min() > 0.01
+    assert y.abs().flatten(1).max(dim=1).values.min() > 1e-3
 
 
 @torch.no_grad()

@@ -362,6 +362,18 @@ def test_the_model_knows_its_data_and_samples(unbroken):
     assert model.sample([7, 7, 3], steps=2).shape == (3, 1, 28, 28)
 
 
+def test_no_image_is_both_trained_and_validated_on_and_every_class_is_validated(tmp_path):
+    prepared = Run(changed(validation_images=60), tmp_path / "run", device="cpu")
+    assert prepared.held_out is not None
+    assert len(prepared.held_out.position) == 59  # every 17th of the 1,000 that are held out
+    assert set(prepared.held_out.labels.tolist()) == set(range(10))
+    trained = {image.numpy().tobytes() for image in prepared.batches.at(0, 4000).images}
+    assert len(trained) == 4000
+    assert not trained & {image.numpy().tobytes() for image in prepared.held_out.images}
+    none = Run(changed(validation_images=0), tmp_path / "run", device="cpu")
+    assert none.held_out is None
+
+
 def test_seconds_in_the_log_rise_and_are_kept_over_an_interruption(tmp_path):
     run(SMALL, tmp_path / "run", StopAfter(32))
     run(SMALL, tmp_path / "run")

@@ -3,7 +3,7 @@
     python benchmarks/speed.py [--json OUT]
 
 For each recipe: images a second of gradients (forward and backward, the optimiser left out) in float32 and bfloat16,
-and the arithmetic they stand for (multiply-adds of the convolutions and linear layers, times two, forward and twice that
+and the arithmetic they stand for (multiply-adds of convolutions and linear layers, times two, forward and twice that
 backward) as a ratio to the float32 matrix product measured in the same run. For each model that ships: images a second
 at its default sampling. And the seconds that a start takes. Medians over repeats.
 """

@@ -129,9 +129,9 @@ def test_what_nobody_foresaw_keeps_its_traceback(monkeypatch):
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no broken pipes")
 @pytest.mark.parametrize("argv", [["--help"], ["info"], ["sample", "--help"]])
 def test_a_reader_may_go_away(argv):
-    started = subprocess.Popen(
-        [sys.executable, "-m", "noisette", *argv], stdout=subprocess.PIPE, stderr=subprocess.PIPE
-    )
+    command = [sys.executable, "-m", "noisette", *argv]
+    buffered = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    started = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=buffered)
     with started:
         started.stdout.close()
         assert started.stderr.read() == b""

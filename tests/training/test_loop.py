@@ -509,13 +509,14 @@ def test_the_estimate_times_real_gradients_and_changes_no_weight(lesson, precisi
     assert all(parameter.grad is not None for parameter in case.state.network.parameters())
 
 
-def test_the_loop_is_a_generator_that_may_be_left_at_any_event(lesson):
-    case = lesson(images=64)
-    events = train(case.state, case.objective, case.config, case.batches.at, case.held_out)
-    assert isinstance(next(events), Stepped)
+@pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
+def test_the_loop_is_a_generator_that_may_be_left_at_any_event(lesson, precision):
+    case, unbroken = (lesson(images=64, learning_rate=1e-2) for _ in range(2))
+    events = train(case.state, case.objective, case.config, case.batches.at, case.held_out, precision)
+    told = [next(events)]
     events.close()
-    assert brief(case.events()) == ["s32", "s48", "s64", "v64", "f64"]
-    unbroken = lesson(images=64)
-    unbroken.run()
+    told += case.run(precision=precision)
+    assert told == unbroken.run(precision=precision)
+    assert brief(told) == ["s16", "s32", "s48", "s64", "v64", "f64"]
     assert_same(weights(unbroken.state.network), weights(case.state.network))
     assert_same(weights(unbroken.state.average), weights(case.state.average))

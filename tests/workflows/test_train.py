@@ -415,7 +415,7 @@ def test_a_horizon_in_minutes_is_summed_over_interruptions(tmp_path):
     assert [record["images_seen"] for record in records if record["event"] == "step"] == list(
         range(16, 16 * sum(record["event"] == "step" for record in records) + 1, 16)
     )
-    assert 0.6 <= records[-1]["seconds"] < 10
+    assert 0.6 <= records[-1]["seconds"] < 60
 
 
 def test_the_plan_tells_what_is_about_to_be_trained(tmp_path, unbroken):

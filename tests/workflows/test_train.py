@@ -176,12 +176,14 @@ for name in sys.argv[1:]:
     torch.set_num_threads(2)
     torch.manual_seed(len(name))
     torch.randn(7)
-    *_, last = train.Run(read_run_config(Path(name) / "config.toml"), Path(name), device="cpu").events()
+    first, *_, last = train.Run(read_run_config(Path(name) / "config.toml"), Path(name), device="cpu").events()
     assert isinstance(last, Finished), last
+    print(type(first).__name__, first.images_seen)
 """
 
 
-def resume_in_a_fresh_process(*folders: Path) -> None:
+def resume_in_a_fresh_process(*folders: Path) -> list[str]:
+    """Run each to its end; tells the first event of each."""
     environment = os.environ | {"OMP_NUM_THREADS": "2"}
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", RESUME, *map(str, folders)],
@@ -191,6 +193,7 @@ def resume_in_a_fresh_process(*folders: Path) -> None:
         check=False,
     )
     assert done.returncode == 0, done.stderr
+    return done.stdout.splitlines()
 
 
 def first_best_after(folder: Path, images: int) -> int:
@@ -243,37 +246,40 @@ def killed_right_after_its_configuration_was_written(out: Path, unbroken: Path) 
     (out / "config.toml").write_text(to_toml(CONFIG))
 
 
-INTERRUPTIONS: tuple[Callable[[Path, Path], None], ...] = (
-    interrupted_in_the_warm_up,
-    interrupted_at_a_multiple_before_its_validation,
-    interrupted_right_after_a_validation,
-    interrupted_twice_late,
-    killed_after_the_log_and_the_best_went_on,
-    killed_before_the_first_save,
-    killed_while_it_wrote_a_line,
-    killed_right_after_its_configuration_was_written,
-)
+# Each with the first event after it is resumed: nothing that was saved is done again.
+INTERRUPTIONS: dict[Callable[[Path, Path], None], str] = {
+    interrupted_in_the_warm_up: "Stepped 128",
+    interrupted_at_a_multiple_before_its_validation: "Validated 192",
+    interrupted_right_after_a_validation: "Stepped 288",
+    interrupted_twice_late: "Stepped 576",
+    killed_after_the_log_and_the_best_went_on: "Stepped 128",
+    killed_before_the_first_save: "Stepped 32",
+    killed_while_it_wrote_a_line: "Stepped 128",
+    killed_right_after_its_configuration_was_written: "Stepped 32",
+}
 
 
 @pytest.fixture(scope="module")
-def resumed(tmp_path_factory, unbroken) -> dict[str, Path]:
-    """A folder for each interruption, resumed by one fresh process that begins with other threads and other chance."""
+def resumed(tmp_path_factory, unbroken) -> dict[Callable[..., None], tuple[Path, str]]:
+    """A folder for each interruption and its first event, resumed by one fresh process that begins with other threads
+    and other chance."""
     folders = {}
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "PREVIEW_IMAGES", 10)
         for interrupt in INTERRUPTIONS:
-            folders[interrupt.__name__] = tmp_path_factory.mktemp("run") / "run"
-            interrupt(folders[interrupt.__name__], unbroken)
+            folders[interrupt] = tmp_path_factory.mktemp("run") / "run"
+            interrupt(folders[interrupt], unbroken)
     # One thread is chosen and kept by a run; this last one had not chosen yet.
-    last = folders["killed_right_after_its_configuration_was_written"]
-    shutil.copy(unbroken / "run.json", last)
-    resume_in_a_fresh_process(*folders.values())
-    return folders
+    shutil.copy(unbroken / "run.json", folders[killed_right_after_its_configuration_was_written])
+    first = resume_in_a_fresh_process(*folders.values())
+    return dict(zip(folders, zip(folders.values(), first, strict=True), strict=True))
 
 
 @pytest.mark.parametrize("interrupt", INTERRUPTIONS, ids=lambda function: function.__name__)
 def test_a_resumed_run_is_the_unbroken_one_bit_for_bit(resumed, unbroken, interrupt):
-    assert_same_run(resumed[interrupt.__name__], unbroken)
+    folder, first = resumed[interrupt]
+    assert first == INTERRUPTIONS[interrupt]
+    assert_same_run(folder, unbroken)
 
 
 def test_all_that_has_a_memory_was_at_work(unbroken):
@@ -304,6 +310,18 @@ def test_other_chance_makes_another_run(unbroken, tmp_path):
         out = tmp_path / str(number)
         run(other, out, StopAfter(64))
         assert log(out)[:2] != log(unbroken)[:2]
+
+
+def test_the_seed_decides_the_order_and_the_weights_and_the_split_seed_what_is_held_out(tmp_path):
+    one, other = (Run(changed(seed=seed), tmp_path / "run", device="cpu") for seed in (0, 1))
+    assert not torch.equal(one.batches.at(0, 32).images, other.batches.at(0, 32).images)
+    assert not torch.equal(one.state.network.stem.weight, other.state.network.stem.weight)
+    assert one.held_out is not None
+    assert other.held_out is not None
+    assert torch.equal(one.held_out.images, other.held_out.images)
+    split_otherwise = Run(replace(CONFIG, dataset=DataConfig(split_seed=1)), tmp_path / "run", device="cpu")
+    assert split_otherwise.held_out is not None
+    assert not torch.equal(one.held_out.images, split_otherwise.held_out.images)
 
 
 # --- what a run leaves behind
@@ -349,6 +367,27 @@ def test_the_models_are_the_average_and_carry_their_card(unbroken):
     told = load_model(unbroken / "best.safetensors").card
     validations = {r["images_seen"]: r["loss"] for r in log(unbroken) if r["event"] == "validation"}
     assert told["validation_loss"] == validations[best_at] == min(validations.values())
+
+
+def test_best_is_the_best_and_stays_so_when_worse_follows(tmp_path):
+    config = replace(SMALL, training=replace(SMALL.training, images=64, validate_every=16))
+    prepared, losses = Run(config, tmp_path, device="cpu"), iter([1.0, 0.5, 0.7, 0.5])
+
+    class Scripted(Objective):
+        def per_image_loss(self, network, clean, label, noise_level, noise):
+            if network is prepared.state.average:
+                return torch.full((len(clean),), next(losses))
+            return super().per_image_loss(network, clean, label, noise_level, noise)
+
+    prepared.objective = Scripted(prepared.spec.diffusion)
+    averages = {}
+    for event in prepared.events():
+        averages[event.images_seen] = {k: v.clone() for k, v in prepared.state.average.state_dict().items()}
+    best = tensors(tmp_path / "best.safetensors")
+    assert all(torch.equal(best[name], averages[32][name]) for name in best)
+    assert not torch.equal(best["output.weight"], averages[64]["output.weight"])
+    told = load(tmp_path, device="cpu").file.card
+    assert (told["images_seen"], told["validation_loss"]) == (32, 0.5)
 
 
 def test_the_model_knows_its_data_and_samples(unbroken):

@@ -520,3 +520,11 @@ def test_the_loop_is_a_generator_that_may_be_left_at_any_event(lesson, precision
     assert brief(told) == ["s16", "s32", "s48", "s64", "v64", "f64"]
     assert_same(weights(unbroken.state.network), weights(case.state.network))
     assert_same(weights(unbroken.state.average), weights(case.state.average))
+
+
+def test_a_validation_that_is_not_finite_stops_the_run(lesson):
+    case = lesson(images=64, validate_every=32)
+    with torch.no_grad():
+        next(case.state.average.parameters()).fill_(float("nan"))
+    with pytest.raises(Diverged, match="validation after 32 images: loss nan, of the average of the weights"):
+        case.run()

@@ -117,7 +117,7 @@ def save_curves(records: Sequence[Mapping[str, Any]], path: Path, title: str) ->
         buckets.plot(at, [r["bucket_losses"][number] for r in validations], ".-", color=colour, label=label)
     buckets.set(xlabel="images seen", ylabel="validation loss", title="by noise level")
     if edges:
-        buckets.legend(fontsize=7, title="noise level", title_fontsize=7)
+        buckets.legend(fontsize=7, title="noise level", title_fontsize=7, bbox_to_anchor=(1, 1), loc="upper left")
 
     rates.plot(seen, [record["learning_rate"] for record in steps], color="tab:green")
     rates.set(xlabel="images seen", ylabel="learning rate", ylim=(0, None))

@@ -297,8 +297,11 @@ def _validate(
     edges = objective.draw_levels(torch.arange(BUCKETS + 1, dtype=torch.float64) / BUCKETS)
     if edges[0] > edges[-1]:  # a table falls
         edges, buckets = edges.flip(0), buckets[::-1]
-    is_best, dropped = _judge(state.progress, config, float(losses.mean()))
-    return Validated(state.progress.images_seen, float(losses.mean()), buckets, tuple(edges.tolist()), is_best, dropped)
+    loss, seen = float(losses.mean()), state.progress.images_seen
+    if not math.isfinite(loss):
+        raise Diverged(f"validation after {seen} images: loss {loss}, of the average of the weights")
+    is_best, dropped = _judge(state.progress, config, loss)
+    return Validated(seen, loss, buckets, tuple(edges.tolist()), is_best, dropped)
 
 
 def _judge(progress: Progress, config: TrainingConfig, loss: float) -> tuple[bool, bool]:

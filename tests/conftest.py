@@ -17,6 +17,17 @@ settings.register_profile("noisette", derandomize=True, deadline=None)
 settings.load_profile("noisette")
 
 
+@pytest.fixture(autouse=True, scope="module")
+def one_thread():
+    """The smallest of networks are fastest, and exactly repeatable, on one thread."""
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
 @pytest.fixture
 def tiny_model():
     """Makes the file of a small model that was never trained but heeds its input, the level and the class."""

@@ -22,15 +22,6 @@ TRAINING = TrainingConfig(
 )
 
 
-@pytest.fixture(autouse=True, scope="module")
-def one_thread() -> Iterator[None]:
-    """The smallest of networks are fastest, and exactly repeatable, on one thread."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 @dataclass
 class Lesson:
     """All that the loop is handed."""

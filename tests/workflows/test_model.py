@@ -1,7 +1,6 @@
 """A model to sample from: found by name, folder or file; one seed, one picture; its defaults honoured."""
 
 import math
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -28,15 +27,6 @@ from noisette.workflows.model import Model, last, load, locate, shipped
 CHAIN = DiffusionConfig("noise", "linear", table_steps=100, training_levels="table", data_std=0.5)
 EDM = DiffusionConfig("edm", levels=LevelRange(noise_level_max=20.0), data_std=0.5)
 CLASSES = ("cat", "dog", "3", "0")
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread() -> Iterator[None]:
-    """The smallest of networks are fastest on one thread."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def made(

@@ -6,7 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -75,15 +75,6 @@ def changed(**training: Any) -> RunConfig:
 
 
 SMALL = changed(images=64, batch_size=16, accumulation=1, validate_every=32, validation_images=10, learning_rate=0.02)
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread() -> Iterator[None]:
-    """The smallest of networks are fastest on one thread; resuming must keep it, whatever the process begins with."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(autouse=True)

@@ -73,7 +73,7 @@ def test_the_readme_shows_both_ways_briefly():
 def test_every_command_shown_is_understood(line, monkeypatch):
     """All but the work itself is real: the command, its flags, their values, the recipe, the model's defaults."""
     done = []
-    monkeypatch.setattr("noisette.cli.sample.load", lambda name, device: load("mnist", device))
+    monkeypatch.setattr("noisette.cli.sample.load", lambda name, *how: load("mnist", *how))
     monkeypatch.setattr("noisette.cli.sample.sample_to", lambda *given: done.append(given) or Sampled(1, 1.0, 1.0))
     monkeypatch.setattr("noisette.cli.train.Run", lambda *given, **named: done.append((given, named)))
     monkeypatch.setattr("noisette.cli.train.follow", lambda run: 0)

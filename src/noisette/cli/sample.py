@@ -24,6 +24,8 @@ class Options:
     request: Annotated[SampleRequest, arg(name="")]
     device: str = "auto"
     """auto, cpu, cuda or mps."""
+    precision: str = "auto"
+    """float32, bfloat16, or auto: bfloat16 where the processor has instructions for it."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,7 @@ class _Early:
     """What decides the defaults of the other flags."""
 
     device: str = "auto"
+    precision: str = "auto"
     sampler: str | None = None
 
 
@@ -41,11 +44,11 @@ def run(args: list[str]) -> int:
         parse(Options, flags, PROG, Options(SampleRequest(SamplingConfig())))
         raise Refusal(f"no model: expected its name, run folder or file first, as in {PROG} --per-class 10")
     early = parse_known(_Early, flags, PROG)
-    model = load(name, early.device)
+    model = load(name, early.device, early.precision)
     sampling = model.sampling
     if early.sampler not in (None, sampling.sampler):  # the model's eta belongs to the model's sampler
         sampling = dataclasses.replace(sampling, eta=None)
-    request = parse(Options, flags, PROG, Options(SampleRequest(sampling), early.device)).request
+    request = parse(Options, flags, PROG, Options(SampleRequest(sampling), early.device, early.precision)).request
     with _bar() as bar:
         task = bar.add_task("", total=None)
 
@@ -56,7 +59,7 @@ def run(args: list[str]) -> int:
         sampled = sample_to(model, request, progress)
     print(
         f"{sampled.images} images in {sampled.seconds:.1f} s, {sampled.images / sampled.seconds:,.1f} images/s, "
-        f"{sampled.evaluations:g} network evaluations an image: {request.out}"
+        f"{sampled.evaluations:g} network evaluations an image, {model.precision}: {request.out}"
         + (f" and {request.film}" if request.film else "")
     )
     return 0

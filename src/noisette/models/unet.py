@@ -58,7 +58,7 @@ class UNet(nn.Module):
     """F(x [B, C, H, W], c_noise [B], label [B] in -1..classes-1) -> [B, C, H, W], for any height and width.
 
     Sizes that the levels do not divide are padded by the edge pixels and cropped again. The output layer and every
-    residual branch are zero at birth, so F starts as 0.
+    residual branch are zero at birth, so F starts as 0. It computes in the type of its weights, whatever x's is.
     """
 
     def __init__(self, config: UNetConfig, channels: int, classes: int) -> None:
@@ -123,7 +123,8 @@ class UNet(nn.Module):
         self.output.weight.zero_()
 
     def forward(self, x: Images, c_noise: Levels, label: Labels) -> Images:
-        height, width = x.shape[2:]
+        (height, width), asked = x.shape[2:], x.dtype
+        x = x.to(self.output.weight.dtype)
         multiple = self.config.factors()[-1]
         pad_height, pad_width = -height % multiple, -width % multiple
         if pad_height or pad_width:
@@ -144,7 +145,7 @@ class UNet(nn.Module):
             h = torch.cat([up(h), skips.pop()], dim=1)
             h = _run(stage, h, embedding)
         h = self.output(F.silu(self.out_norm(h)))  # [B, C p^2, H/p, W/p]
-        return F.pixel_shuffle(h, self.config.patch)[:, :, :height, :width]
+        return F.pixel_shuffle(h, self.config.patch)[:, :, :height, :width].to(asked)
 
 
 def _run(stage: nn.Module, x: Tensor, embedding: Tensor) -> Tensor:

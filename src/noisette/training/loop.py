@@ -188,8 +188,7 @@ class _Worker:
                 weight.grad = own.grad.to(weight.dtype) if own.grad is not None else None
 
     def __call__(self, x: Images, c_noise: Tensor, label: Labels) -> Images:
-        weight = next(self.module.parameters())
-        output: Tensor = self.module(x.to(weight.dtype), c_noise, label)
+        output: Tensor = self.module(x, c_noise, label)
         return output
 
 

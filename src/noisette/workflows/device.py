@@ -1,10 +1,14 @@
-"""The device that work runs on."""
+"""The device that work runs on, and the precision that it samples in."""
+
+from typing import Literal
 
 import torch
 
 from noisette.base.errors import Refusal, unknown
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
+Precision = Literal["float32", "bfloat16"]
+PRECISIONS: dict[Precision, torch.dtype] = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
 def choose_device(name: str) -> torch.device:
@@ -18,3 +22,20 @@ def choose_device(name: str) -> torch.device:
         there = ", ".join(kind for kind, found in present.items() if found)
         raise Refusal(f"device {name!r} is not on this machine: expected one of {there}")
     return torch.device(name)
+
+
+def choose_precision(name: str, device: torch.device) -> torch.dtype:
+    """The type of the weights while sampling: `auto` is bfloat16 on processors that have instructions for it.
+
+    It is asked of the processor and not timed, so that the same machine always draws the same pictures. Raises Refusal
+    for an unknown name.
+    """
+    if name not in ("auto", *PRECISIONS):
+        raise unknown("precision", name, ("auto", *PRECISIONS))
+    for known, dtype in PRECISIONS.items():
+        if name == known:
+            return dtype
+    if device.type == "cuda":
+        return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float32
+    able = torch.cpu.get_capabilities() if device.type == "cpu" else {}
+    return torch.bfloat16 if able.get("avx512_bf16") or able.get("amx_bf16") else torch.float32

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 
@@ -45,12 +45,10 @@ from noisette.training.loop import (
     train,
 )
 from noisette.weights.model_file import ModelFile, ModelSpec, save_model
-from noisette.workflows.device import choose_device
+from noisette.workflows.device import PRECISIONS, Precision, choose_device
 from noisette.workflows.model import BEST_FILE, LAST_FILE, Model, last
 from noisette.workflows.recipes import RunConfig, first_difference, read_run_config, to_toml, without_horizon
 
-Precision = Literal["float32", "bfloat16"]
-PRECISIONS: dict[Precision, torch.dtype] = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 SAVE_SECONDS = 60.0
 PREVIEW_IMAGES, PREVIEW_STEPS = 60, 20
 
@@ -108,8 +106,13 @@ class Run:
         device: str = "auto",
         command: str = "",
         tensorboard: bool = False,
+        alter: Callable[[UNet], None] | None = None,
     ) -> None:
-        """Check everything and load what is there. Raises Refusal before anything is written for bad input."""
+        """Check everything and load what is there. Raises Refusal before anything is written for bad input.
+
+        alter puts hooks on the network (`studies/parts.py`). The files hold its name only: whoever resumes the run or
+        loads its model puts them there again.
+        """
         training = config.training
         require(
             training.images is not None or training.minutes is not None,
@@ -148,6 +151,9 @@ class Run:
 
         network = self.spec.new_network()
         network.initialise(generator(training.seed, "weights"))
+        if alter is not None:
+            alter(network)
+            self.card["altered"] = alter.__name__
         network = network.to(self.device)
         self.state = new_state(network, training)
         self.objective = Objective(self.spec.diffusion)

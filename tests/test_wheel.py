@@ -57,5 +57,11 @@ def test_the_wheel_holds_the_data_the_recipes_and_the_licences(installed, tmp_pa
     recipes = call(installed, "-c", "from noisette.workflows.recipes import *; print(recipe_names())", cwd=tmp_path)
     assert recipes.strip() == str(sorted(path.stem for path in (ROOT / "src/noisette/recipes").glob("*.toml")))
     (package,) = installed.parent.parent.glob("**/site-packages/noisette")
-    for note in ("data/mnist-5k.md", "weights/shipped/mnist.md", "py.typed"):
+    for note in (
+        "data/mnist-5k.md",
+        "weights/shipped/mnist.md",
+        "perception/shipped/mnist.md",
+        "report/page.html",
+        "py.typed",
+    ):
         assert (package / note).is_file()

@@ -33,10 +33,14 @@ def asked(monkeypatch, *flags):
 
 
 def test_the_last_line_says_what_was_done(folder, capsys):
-    assert main(["sample", "model.safetensors", "--per-class", "2", "--precision", "bfloat16", "--film", "film.gif"]) == 0
+    assert (
+        main(["sample", "model.safetensors", "--per-class", "2", "--precision", "bfloat16", "--film", "film.gif"]) == 0
+    )
     last = capsys.readouterr().out.splitlines()[-1]
     assert last.startswith("6 images in ")
-    assert " images/s, 6 network evaluations an image, bfloat16: samples.png and film.gif" in last  # 3 steps, both halves
+    assert (
+        " images/s, 6 network evaluations an image, bfloat16: samples.png and film.gif" in last
+    )  # 3 steps, both halves
     assert (folder / "samples.png").exists()
     assert (folder / "film.gif").exists()
 

@@ -13,8 +13,12 @@ COMMANDS = {
     "train": "train a model into a run folder, or go on with the run that is there",
     "sample": "draw images from a model",
     "check": "look at a data set before training on it",
+    "evaluate": "measure models or samples against real images, each number with its yardstick",
+    "report": "tell a run in one page",
+    "study": "the laboratory's studies: a table, figures and a finding",
+    "perceive": "train a small classifier of a data set, to measure samples with",
     "info": "what a model is; without a model, what ships",
-    "demo": "draw digits, train a small model in two minutes, and show both",
+    "demo": "draw digits, train a small model in two minutes, show both, and report",
 }
 INTERRUPTED, BROKEN_PIPE = 130, 1
 
@@ -57,7 +61,7 @@ def _run(args: list[str]) -> int:
 
 def usage() -> str:
     """The text of `noisette --help`."""
-    commands = "\n".join(f"  {name:8}{about}" for name, about in COMMANDS.items())
+    commands = "\n".join(f"  {name:10}{about}" for name, about in COMMANDS.items())
     return (
         "usage: noisette COMMAND ...\n\n"
         "Train, sample and measure class-conditional diffusion models of small images.\n\n"

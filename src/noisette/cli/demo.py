@@ -13,10 +13,11 @@ from noisette.workflows.train import Run
 
 @dataclass(frozen=True)
 class Options:
-    """Draw digits with the weights that ship, train a small model from scratch, and draw with that too."""
+    """Draw digits with the weights that ship, train a small model from scratch, draw with that too, and tell it all in
+    a report."""
 
     out: Path = Path("demo")
-    """The folder of the pictures, the films and the run."""
+    """The folder of the pictures, the films, and the run with its report."""
     minutes: float = 2.0
     """Of training."""
 
@@ -35,4 +36,6 @@ def run(args: list[str]) -> int:
     command = shlex.join(["noisette", "demo", *args])
     written = run_demo(options.out, options.minutes, command, followed, lambda line: print(line, flush=True))
     print("written:", *written, sep="\n  ")
+    if code == 0 and written:
+        print(f"report, for any browser: {written[-1]}")
     return code

@@ -44,6 +44,12 @@ def subject(args: Sequence[str]) -> tuple[str | None, list[str]]:
     return (args[0], list(args[1:])) if named else (None, list(args))
 
 
+def subjects(args: Sequence[str]) -> tuple[list[str], list[str]]:
+    """All that the command is about, which stand before its flags, and the flags."""
+    first = next((place for place, arg in enumerate(args) if arg.startswith("-")), len(args))
+    return list(args[:first]), list(args[first:])
+
+
 def _flags(kind: type) -> Iterator[str]:
     """Every flag that tyro makes of a dataclass."""
     hints = typing.get_type_hints(kind)

@@ -1,4 +1,4 @@
-"""Learning rates as a share of the peak: warm-up times one of three courses."""
+"""Learning rates as a share of the peak: warm-up times one of four courses."""
 
 import math
 from collections.abc import Callable
@@ -10,6 +10,7 @@ RATES: Registry[Callable[[float, float], float]] = Registry("rate")
 
 RATES.add("constant", lambda done, drops: 1.0)
 RATES.add("plateau", lambda done, drops: drops)
+RATES.add("linear", lambda done, drops: 1 - done)
 RATES.add("cosine", lambda done, drops: (1 + math.cos(math.pi * done)) / 2)
 
 

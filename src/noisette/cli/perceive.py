@@ -1,0 +1,92 @@
+"""`noisette perceive`."""
+
+import shlex
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from tyro.conf import arg
+
+from noisette.base.errors import Refusal
+from noisette.cli.flags import parse, subject
+from noisette.perception.classifier import ClassifierConfig
+from noisette.perception.fit import FitConfig, Fitted
+from noisette.workflows.perceive import perceive
+
+PROG = "noisette perceive DATA"
+LINE_SECONDS = 10.0
+"""Between two lines where there is no terminal."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """Train a small classifier of a data set, to measure generated images with."""
+
+    config: Annotated[ClassifierConfig, arg(name="")] = ClassifierConfig()
+    fitting: Annotated[FitConfig, arg(name="")] = FitConfig()
+    out: Annotated[Path | None, arg(metavar="FILE", help_behavior_hint="(required)")] = None
+    """The classifier's file, .safetensors."""
+    data_dir: Annotated[Path | None, arg(metavar="FOLDER", help_behavior_hint="(optional)")] = None
+    """Holds the data set's files; without it they are looked for in NOISETTE_DATA, then downloaded."""
+    device: str = "auto"
+    """auto, cpu, cuda or mps."""
+
+
+def run(args: list[str]) -> int:
+    """Train and measure as the flags say; the exit code."""
+    name, flags = subject(args)
+    options = parse(Options, flags, PROG)
+    if name is None:
+        raise Refusal(f"no data set: expected its name first, as in {PROG} --out FILE")
+    if options.out is None:
+        raise Refusal("no --out: expected the .safetensors file to write")
+    with _Display() as display:
+        file = perceive(
+            name,
+            options.out,
+            options.config,
+            options.fitting,
+            options.data_dir,
+            options.device,
+            shlex.join(["noisette", "perceive", *args]),
+            display.show,
+        )
+    card = file.card
+    print(
+        f"{card['accuracy']:.2%} right on {card['measured_images']:,} images ({card['measured_on']} part), trained in "
+        f"{card['training_seconds']:.1f} s: {options.out}\ndigest {file.digest}"
+    )
+    return 0
+
+
+class _Display:
+    """A live bar on a terminal, else a line every LINE_SECONDS; both on stderr."""
+
+    def __init__(self) -> None:
+        console = Console(stderr=True)
+        self.live = console.is_terminal
+        columns = (BarColumn(20), TextColumn("{task.description}", markup=False), TimeElapsedColumn())
+        self.bar = Progress(*columns, console=console, disable=not self.live, transient=True)
+        self.task = self.bar.add_task("first epoch", total=None)
+        self.said_at = time.monotonic()
+
+    def __enter__(self) -> "_Display":
+        self.bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.bar.stop()
+
+    def show(self, fitted: Fitted) -> None:
+        """Take in an epoch and bring the display up to date."""
+        left = fitted.seconds * (fitted.epochs - fitted.epoch) / fitted.epoch
+        line = f"epoch {fitted.epoch} of {fitted.epochs}  loss {fitted.loss:.4f}  about {left:.0f} s left"
+        if self.live:
+            self.bar.update(self.task, completed=fitted.epoch, total=fitted.epochs, description=line)
+        elif time.monotonic() - self.said_at >= LINE_SECONDS:
+            print(line, file=sys.stderr, flush=True)
+            self.said_at = time.monotonic()

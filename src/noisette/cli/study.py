@@ -1,0 +1,131 @@
+"""`noisette study`."""
+
+import shlex
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from tyro.conf import arg
+
+from noisette.base.errors import Refusal
+from noisette.cli.flags import parse, subjects
+from noisette.cli.progress import LINE_SECONDS, duration, follow
+from noisette.workflows.studies.bench import Interrupted, StudyRequest
+from noisette.workflows.studies.catalogue import STUDIES, run_study
+from noisette.workflows.train import Run
+
+PROG = "noisette study NAME [MODEL]"
+
+
+@dataclass(frozen=True)
+class Options:
+    """Make a study; leaves a table, figures and a paragraph of what was found. The same command goes on."""
+
+    out: Annotated[Path | None, arg(metavar="FOLDER", help_behavior_hint="(default: studies/NAME)")] = None
+    """The folder of the study, its trainings and its results."""
+    short: bool = False
+    """Small and quick, to see how it goes: too little to conclude from."""
+    data: Annotated[str | None, arg(metavar="NAME", help_behavior_hint="(default: mnist; with --short mnist-5k)")] = (
+        None
+    )
+    """The data set to train on and to measure against."""
+    data_dir: Annotated[Path | None, arg(metavar="FOLDER", help_behavior_hint="(optional)")] = None
+    """Holds the data set's files; without it they are looked for in NOISETTE_DATA, then downloaded."""
+    classifier: str = "mnist"
+    """Whose features the distances are taken in: one that ships, or a file of `noisette perceive`."""
+    device: str = "auto"
+    """auto, cpu, cuda or mps."""
+
+
+def run(args: list[str]) -> int:
+    """Make the study; the exit code."""
+    named, flags = subjects(args)
+    name, model = (*named, None, None)[:2]
+    if name not in STUDIES:
+        print(f"studies:\n{catalogue()}\n", flush=True)
+    options = parse(Options, flags, PROG)
+    if name is None:
+        raise Refusal("no study: expected its name first, as in noisette study steps")
+    if len(named) > 2:
+        raise Refusal(
+            f"found {' '.join(named[2:])!r}: expected the name of a study and at most a model before the flags"
+        )
+    code = 0
+
+    def followed(run: Run) -> bool:
+        nonlocal code
+        code = follow(run)
+        return code == 0
+
+    request = StudyRequest(
+        name,
+        options.out or Path("studies") / name,
+        model=model,
+        short=options.short,
+        data=options.data or ("mnist-5k" if options.short else "mnist"),
+        data_dir=options.data_dir,
+        classifier=options.classifier,
+        device=options.device,
+        command=shlex.join(["noisette", "study", *args]),
+    )
+    with Drawing() as drawing:
+        try:
+            found, written = run_study(request, followed, drawing.say, drawing.show)
+        except Interrupted as stopped:
+            drawing.say(f"interrupted, {stopped}; to go on: {request.command}")
+            return code
+    print(f"\n{found.paragraph}\n\nwritten:", *written, sep="\n  ")
+    return 0
+
+
+def catalogue() -> str:
+    """The studies, a line each."""
+    return "\n".join(f"  {name:12}{study.about}" for name, study in STUDIES.items())
+
+
+class Drawing:
+    """How far the drawing of a cell has come: a bar on a terminal, else a line every LINE_SECONDS; both on stderr."""
+
+    def __init__(self) -> None:
+        console = Console(stderr=True)
+        columns = (BarColumn(20), MofNCompleteColumn(), TextColumn("{task.description}"), TimeRemainingColumn())
+        self.bar = Progress(*columns, console=console, disable=not console.is_terminal, transient=True)
+        self.console, self.begun, self.said_at, self.before = console, 0.0, 0.0, 0.0
+
+    def __enter__(self) -> "Drawing":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.bar.stop()
+
+    def say(self, line: str) -> None:
+        """Print a line, above the bar."""
+        self._clear()
+        print(line, flush=True)
+
+    def show(self, done: float, images: int) -> None:
+        """`done` of `images` are drawn."""
+        now = time.monotonic()
+        if done <= self.before or not self.bar.tasks:
+            self._clear()
+            self.bar.add_task("", total=images)
+            self.begun = self.said_at = now
+            self.bar.start()
+        self.before = done
+        rate = done / (now - self.begun) if now > self.begun else 0.0
+        told = f"{rate:,.1f} images/s" if rate else ""
+        self.bar.update(self.bar.tasks[0].id, completed=done, description=told)
+        if not self.console.is_terminal and rate and now - self.said_at >= LINE_SECONDS:
+            self.said_at = now
+            self.console.print(f"{done:,.0f} of {images:,} images  {told}  {duration((images - done) / rate)} left")
+        if done >= images:
+            self._clear()
+
+    def _clear(self) -> None:
+        self.bar.stop()
+        for task in self.bar.task_ids:
+            self.bar.remove_task(task)
+        self.before = 0.0

@@ -1,0 +1,316 @@
+"""The real side of an evaluation: the images held against, what a classifier makes of them, what real images score.
+
+All of it depends on the data and the classifier alone, so it is worked out once and kept in the user's cache folder.
+"""
+
+import hashlib
+import json
+import statistics
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from safetensors.torch import save
+from torch import Tensor
+
+import noisette
+from noisette.base.config import require
+from noisette.base.errors import NoisetteError, Refusal
+from noisette.base.shapes import Labels
+from noisette.base.tensor_file import read_tensors, write_tensors
+from noisette.data.checks import check
+from noisette.data.datasets import load_data
+from noisette.data.images import ImageData, to_model
+from noisette.data.split import split
+from noisette.evaluation.distances import frechet, kernel
+from noisette.evaluation.labels import diversity
+from noisette.evaluation.manifold import manifold
+from noisette.evaluation.memorisation import nearest
+from noisette.evaluation.yardstick import DRAWS, draw_equal, draw_own
+from noisette.perception.classifier_file import ClassifierFile
+from noisette.perception.read import read
+from noisette.report.pictures import Pixels
+from noisette.workflows.perceive import load_perception
+
+FORMAT = "noisette-real-1"
+"""Of the cache. Raise it when anything is worked out in another way: old files are then passed over."""
+
+REFERENCE_SEED = 0
+AT_A_TIME = 1000
+"""Images handed to a classifier between two reports of progress."""
+
+Against = Literal["test", "validation"]
+Priors = Literal["equal", "own"]
+Progress = Callable[[str, float, float], None]
+"""Told what is being done, how much of it is done, of how much."""
+
+
+def silent(what: str, done: float, total: float) -> None:
+    """A Progress that tells nobody."""
+
+
+@dataclass(frozen=True, eq=False)
+class Part:
+    """Some images of a data set."""
+
+    data: ImageData
+    rows: Tensor  # int64 [N], their places in the data set
+
+    @property
+    def images(self) -> Pixels:
+        """uint8 [N, H, W, C]."""
+        images: Pixels = self.data.images[self.rows.numpy()]
+        return images
+
+    @property
+    def labels(self) -> Labels:
+        """int64 [N]."""
+        return torch.from_numpy(self.data.labels)[self.rows]
+
+    @cached_property
+    def digest(self) -> str:
+        """Of these images alone."""
+        return ImageData("", self.images, self.labels.numpy(), self.data.classes, "").digest
+
+    def fewest(self) -> int:
+        """How many images the rarest class has."""
+        return int(torch.bincount(self.labels, minlength=len(self.data.classes)).min())
+
+
+@dataclass(frozen=True, eq=False)
+class Real:
+    """What samples are held against, and the classifier whose features they are measured in."""
+
+    train: Part
+    reference: Part
+    against: Against
+    classifier: ClassifierFile
+
+    @property
+    def data(self) -> ImageData:
+        """The data set that the training images are from: its name, size and classes."""
+        return self.train.data
+
+    def most(self, priors: Priors) -> int:
+        """The largest count of samples: half of what the training images allow, so that draws of as many differ."""
+        if priors == "equal":
+            return len(self.data.classes) * (self.train.fewest() // 2)
+        return len(self.train.rows) // 2
+
+    def reference_rows(self, priors: Priors) -> Tensor:
+        """Places in the reference part: of each class as many as the rarest has, or all."""
+        if priors == "equal":
+            return draw_equal(self.reference.labels, self.reference.fewest(), REFERENCE_SEED)
+        return torch.arange(len(self.reference.rows))
+
+
+def load_real(
+    name: str,
+    data_dir: Path | None,
+    against: Against,
+    classifier: str,
+    validation_fraction: float = 0.2,
+    split_seed: int = 0,
+) -> Real:
+    """The data set's training part and its test part; or, against validation, the two parts of a split of the former.
+
+    Raises Refusal for data that are not sound or lack a class in either part, and for a classifier of another size or
+    other classes.
+    """
+    data = load_data(name, data_dir)
+    if against == "test":
+        train, held_out = (_whole(part) for part in (data, load_data(name, data_dir, "test")))
+    else:
+        rows = split(data.labels, validation_fraction, split_seed)
+        train, held_out = (Part(data, torch.from_numpy(part)) for part in rows)
+    for part, what in ((train, "training"), (held_out, against)):
+        check(part.data, part.rows.numpy(), part.rows[:0].numpy()).require_sound()
+        require(part.fewest() > 0, f"data set {name} has a class without a {what} image", "every class in both parts")
+    perception = load_perception(classifier)
+    spec = perception.spec
+    found = (spec.height, spec.width, spec.channels)
+    height, width, channels = data.images.shape[1:]
+    require(
+        found == (height, width, channels) and spec.classes == data.classes,
+        f"classifier {classifier} reads images {list(found)} [H, W, C] as {', '.join(spec.classes)}",
+        f"{[height, width, channels]} and the classes of {name}, as noisette perceive {name} trains",
+    )
+    return Real(train, held_out, against, perception)
+
+
+def _whole(data: ImageData) -> Part:
+    return Part(data, torch.arange(len(data.images)))
+
+
+@dataclass(frozen=True, eq=False)
+class Seen:
+    """What a classifier made of images."""
+
+    labels: Labels  # int64 [N], what they are or were asked for
+    guesses: Labels  # int64 [N]
+    features: Tensor  # float32 [N, D]
+
+    def pick(self, rows: Tensor) -> "Seen":
+        """Some of them."""
+        return Seen(self.labels[rows], self.guesses[rows], self.features[rows])
+
+
+@dataclass(frozen=True, eq=False)
+class RealStatistics:
+    """The real images as the classifier sees them. *_distances: of each reference image to its nearest training one."""
+
+    real: Real
+    train: Seen
+    reference: Seen
+    feature_distances: Tensor  # float64 [M]
+    pixel_distances: Tensor  # float64 [M]
+
+
+def read_pixels(classifier: ClassifierFile, images: Pixels, progress: Progress, what: str) -> tuple[Tensor, Tensor]:
+    """Guesses int64 [N] and features float32 [N, D]. Raises NoisetteError for features that are not finite."""
+
+    def batches() -> Iterator[Tensor]:
+        for start in range(0, len(images), AT_A_TIME):
+            progress(what, start, len(images))
+            yield to_model(images[start : start + AT_A_TIME])
+
+    reading = read(classifier.network, batches())
+    if not bool(reading.features.isfinite().all()):
+        raise NoisetteError(f"{what}: the classifier's features are not finite")
+    return reading.guesses, reading.features
+
+
+def as_points(images: Pixels) -> Tensor:
+    """Each image as one row of values from 0 to 1, float32 [N, H W C]."""
+    return torch.from_numpy(images.reshape(len(images), -1).astype(np.float32)) / 255
+
+
+def real_statistics(real: Real, progress: Progress = silent) -> RealStatistics:
+    """Read both parts with the classifier, unless that was done before."""
+
+    def work_out() -> dict[str, Tensor]:
+        found: dict[str, Tensor] = {}
+        for name, part in (("train", real.train), ("reference", real.reference)):
+            guesses, features = read_pixels(real.classifier, part.images, progress, f"reading the real {name} images")
+            found |= {f"{name}.guesses": guesses, f"{name}.features": features}
+        progress("nearest training images of the reference", 0, 1)
+        by_pixel = nearest(as_points(real.reference.images), as_points(real.train.images))
+        by_feature = nearest(found["reference.features"], found["train.features"])
+        return found | {"feature_distances": by_feature.distances, "pixel_distances": by_pixel.distances}
+
+    found = kept(_key(real), work_out)
+    train, reference = (
+        Seen(part.labels, found[f"{name}.guesses"], found[f"{name}.features"])
+        for name, part in (("train", real.train), ("reference", real.reference))
+    )
+    return RealStatistics(real, train, reference, found["feature_distances"], found["pixel_distances"])
+
+
+# What real images score ---------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Yardstick:
+    """A metric of real training images: mean and standard deviation over DRAWS draws."""
+
+    mean: float
+    spread: float
+
+
+def yardsticks(known: RealStatistics, count: int, priors: Priors, progress: Progress = silent) -> dict[str, Yardstick]:
+    """What `count` real training images score against the same reference, by metric, unless worked out before."""
+
+    def work_out() -> dict[str, Tensor]:
+        draws = []
+        for seed in range(DRAWS):
+            progress("what real images score", seed, DRAWS)
+            labels = known.train.labels
+            rows = draw_own(labels, count, seed)
+            if priors == "equal":
+                rows = draw_equal(labels, count // len(known.real.data.classes), seed)
+            draws.append(_scores(known, known.train.pick(rows), priors))
+        return {name: torch.tensor([draw[name] for draw in draws], dtype=torch.float64) for name in draws[0]}
+
+    found = kept(_key(known.real) | {"count": count, "priors": priors, "draws": DRAWS}, work_out)
+    return {
+        name: Yardstick(statistics.mean(draws.tolist()), statistics.stdev(draws.tolist()))
+        for name, draws in found.items()
+    }
+
+
+def _scores(known: RealStatistics, draw: Seen, priors: Priors) -> dict[str, float]:
+    """The metrics of a draw of real images."""
+    reference = known.reference.pick(known.real.reference_rows(priors))
+    some, others = matched(draw, reference, priors)
+    return {
+        "frechet": frechet(draw.features, reference.features),
+        "kernel": kernel(draw.features, reference.features),
+        **vars(manifold(others.features, some.features)),
+        "diversity": diversity(draw.features, draw.labels),
+    }
+
+
+def matched(fake: Seen, reference: Seen, priors: Priors) -> tuple[Seen, Seen]:
+    """As many of both, drawn from the larger: equal class counts of equal ones, else any."""
+    count = min(len(fake.labels), len(reference.labels))
+
+    def draw(seen: Seen) -> Seen:
+        if len(seen.labels) == count:
+            return seen
+        if priors == "equal":
+            return seen.pick(draw_equal(seen.labels, count // len(set(seen.labels.tolist()))))
+        return seen.pick(draw_own(seen.labels, count))
+
+    return draw(fake), draw(reference)
+
+
+# The cache ----------------------------------------------------------------------------------------
+
+
+def cache_folder() -> Path:
+    """Where the real side is kept, within the user's cache folder."""
+    import pooch
+
+    return Path(pooch.os_cache("noisette")) / "real"
+
+
+def _key(real: Real) -> dict[str, Any]:
+    """All that the statistics of the real side depend on."""
+    return {
+        "noisette": noisette.__version__,
+        "train": real.train.digest,
+        "reference": real.reference.digest,
+        "classifier": real.classifier.digest,
+    }
+
+
+def kept(key: dict[str, Any], work_out: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
+    """The tensors that `work_out` gives, from the cache where they were kept under the same key.
+
+    A file that is damaged or says that it is something else is worked out anew. Where the cache cannot be written,
+    a warning says so and the work goes on.
+    """
+    text = json.dumps(key, sort_keys=True)
+    path = cache_folder() / f"{hashlib.sha256(text.encode()).hexdigest()[:32]}.safetensors"
+    try:
+        header, tensors = read_tensors(path, "cache", FORMAT)
+        if header.get("key") == text and header.get("digest") == _digest(tensors):
+            return tensors
+    except Refusal:
+        pass
+    tensors = work_out()
+    try:
+        write_tensors(path, tensors, {"format": FORMAT, "key": text, "digest": _digest(tensors)})
+    except NoisetteError as error:
+        warnings.warn(f"real statistics are not kept: {error}", stacklevel=2)
+    return tensors
+
+
+def _digest(tensors: dict[str, Tensor]) -> str:
+    """SHA-256 (hex) of names, types, shapes and values."""
+    return hashlib.sha256(save({name: tensor.contiguous() for name, tensor in tensors.items()})).hexdigest()

@@ -1,0 +1,187 @@
+"""What is evaluated: images drawn from a model, or a file of them from anybody."""
+
+import hashlib
+import math
+import tempfile
+import zipfile
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from noisette.base.config import require, to_plain
+from noisette.base.errors import Refusal, one_line
+from noisette.base.files import existing_file
+from noisette.base.shapes import NO_CLASS, Labels
+from noisette.data.images import ImageData
+from noisette.evaluation.yardstick import draw_equal, draw_own
+from noisette.report.pictures import Pixels
+from noisette.weights.model_file import SamplingConfig
+from noisette.workflows.model import Model, load, locate
+from noisette.workflows.real_statistics import Priors, Real
+from noisette.workflows.sample import SampleRequest, sample_to
+
+FEWEST = 100
+"""Samples below which no distance means anything."""
+
+
+@dataclass(frozen=True, eq=False)
+class Samples:
+    """Images as they came, each asked for as a class, or none of them."""
+
+    images: Pixels  # [N, H, W, C]
+    labels: Labels  # int64 [N], all -1 when no class was asked for
+    index: Tensor  # int64 [N], the place of each in its file, or among what the model drew
+    source: dict[str, Any]
+    """What a record says of where they come from."""
+
+    @property
+    def labelled(self) -> bool:
+        """Whether a class was asked for."""
+        return bool((self.labels != NO_CLASS).all())
+
+    def pick(self, rows: Tensor) -> "Samples":
+        """Some of them."""
+        return Samples(self.images[rows.numpy()], self.labels[rows], self.index[rows], self.source)
+
+    def digest(self) -> str:
+        """SHA-256 (hex) of the pixels, image after image."""
+        return hashlib.sha256(np.ascontiguousarray(self.images).data).hexdigest()
+
+
+Source = Model | Samples
+
+
+def open_source(name: str, device: str = "auto", precision: str = "auto") -> Source:
+    """The samples of an .npz file, else the model: a name that ships, a run folder or a .safetensors file."""
+    return open_samples(Path(name)) if name.endswith(".npz") else load(name, device, precision)
+
+
+def open_samples(path: Path) -> Samples:
+    """The `images` uint8 [N, H, W, C] and `labels` int64 [N] (-1: none) of an .npz file, from anybody.
+
+    Raises Refusal for a file that is missing, damaged or holds anything else.
+    """
+    existing_file(path, "sample file")
+    try:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+            images, labels = arrays["images"], arrays["labels"]
+    except KeyError as error:
+        raise Refusal(f"{path}: {one_line(error)}; expected the arrays images and labels") from None
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error, AttributeError, TypeError) as error:
+        raise Refusal(f"{path} is not a readable sample file: {one_line(error)}") from None
+    require(
+        images.dtype == np.uint8 and images.ndim == 4,
+        f"{path}: images {images.dtype} {list(images.shape)}",
+        "uint8 [N, H, W, C]",
+    )
+    require(
+        labels.dtype == np.int64 and labels.shape == images.shape[:1],
+        f"{path}: labels {labels.dtype} {list(labels.shape)}",
+        f"int64 [{len(images)}], one an image",
+    )
+    require(len(images) >= FEWEST, f"{path}: {len(images)} samples", f"at least {FEWEST}")
+    none = int((labels == NO_CLASS).sum())
+    require(none in (0, len(labels)), f"{path}: {none} of {len(labels)} labels are -1", "all or none of them")
+    return _as_samples(images, labels, {"name": str(path), "kind": "samples"})
+
+
+def _as_samples(images: Pixels, labels: npt.NDArray[np.int64], source: dict[str, Any]) -> Samples:
+    return Samples(images, torch.from_numpy(labels), torch.arange(len(labels)), source)
+
+
+def check_fits(source: Source, data: ImageData) -> None:
+    """Refuse what is of another size than the data, or knows other classes."""
+    if isinstance(source, Samples):
+        name, shape = source.source["name"], source.images.shape[1:]
+        low, high = int(source.labels.min()), int(source.labels.max())
+        require(
+            low >= NO_CLASS and high < len(data.classes),
+            f"{name}: labels {low} to {high}",
+            f"0 to {len(data.classes) - 1}, or -1 for none",
+        )
+    else:
+        name, (channels, height, width) = source.name, source.shape
+        shape = (height, width, channels)
+        require(
+            source.classes in ((), data.classes),
+            f"{name} draws the classes {', '.join(source.classes)}",
+            f"those of {data.name}, {', '.join(data.classes)}",
+        )
+    expected = data.images.shape[1:]
+    require(shape == expected, f"{name}: images {list(shape)} [H, W, C]", f"{list(expected)}, those of {data.name}")
+
+
+def name_of(source: Source) -> str:
+    """What it was called by."""
+    return source.name if isinstance(source, Model) else str(source.source["name"])
+
+
+def labelled(source: Source) -> bool:
+    """Whether its samples are asked for by class."""
+    return bool(source.classes) if isinstance(source, Model) else source.labelled
+
+
+def labels_for(by_class: bool, count: int, priors: Priors, real: Real, seed: int) -> tuple[int, ...]:
+    """What a model is asked for: each class as often, or as often as in the training images; or no class."""
+    classes = len(real.data.classes)
+    if not by_class:
+        return (NO_CLASS,) * count
+    if priors == "equal":
+        return tuple(number % classes for number in range(count // classes * classes))
+    return tuple(real.train.labels[draw_own(real.train.labels, count, seed)].tolist())
+
+
+def rows_of(samples: Samples, count: int, priors: Priors, real: Real) -> Tensor:
+    """Which samples are used, at most `count`, in their order; of equal class counts as many as the rarest has."""
+    if priors == "own":
+        return draw_own(samples.labels, min(count, len(samples.labels))).sort().values
+    classes = len(real.data.classes)
+    rarest = int(torch.bincount(samples.labels, minlength=classes).min())
+    return draw_equal(samples.labels, min(rarest, count // classes)).sort().values
+
+
+def draw(
+    model: Model,
+    labels: tuple[int, ...],
+    seed: int,
+    sampling: SamplingConfig,
+    progress: Callable[[float, int], None] | None = None,
+) -> Samples:
+    """Images of a model, one a label, image i of the seed for the i-th."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "samples.npz"
+        sampled = sample_to(model, SampleRequest(sampling, labels, seed=seed, out=path), progress)
+        with np.load(path, allow_pickle=False) as arrays:
+            images, drawn = arrays["images"], arrays["labels"]
+    facts = {
+        "name": model.name,
+        "kind": "model",
+        "model_digest": file_digest(model.name),
+        "seed": seed,
+        "sampling": finite(sampling),
+        "evaluations": sampled.evaluations,
+        "seconds": round(sampled.seconds, 2),
+        "dtype": model.precision,
+    }
+    return _as_samples(images, drawn, facts)
+
+
+def finite(sampling: SamplingConfig) -> dict[str, Any]:
+    """The settings as plain values; what is infinite is left out, for JSON has no word for it."""
+    return {name: value for name, value in to_plain(sampling).items() if value != math.inf}
+
+
+def file_digest(name: str) -> str | None:
+    """SHA-256 (hex) of the file that a model was loaded from; None for one that was never saved."""
+    try:
+        with locate(name).open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except Refusal:
+        return None

@@ -139,10 +139,22 @@ def quality(samples: Path, data_dir: Path | None) -> dict[str, Row]:
     """
     from noisette.workflows.evaluate import EvaluationRequest, evaluate  # large, and memory.py measures what it imports
 
-    metrics = evaluate(samples, EvaluationRequest(), data_dir)["metrics"]
+    metrics = evaluate(samples, EvaluationRequest(), data_dir, Patience())["metrics"]
     images, labels = open_samples(samples)
     other = judge(images, labels, load_judge(JUDGE, data_dir, say=say))
     return {"noisette": _evaluated(metrics), f"judge {JUDGE}": _judged(other)}
+
+
+class Patience:
+    """Says what an evaluation is at when that takes long, as the first one of a number of samples does."""
+
+    def __init__(self) -> None:
+        self.said_at = time.monotonic()
+
+    def __call__(self, what: str, done: float, total: float) -> None:
+        if time.monotonic() - self.said_at >= SAY_SECONDS:
+            say(f"    {what}: {done:g} of {total:g}")
+            self.said_at = time.monotonic()
 
 
 def _evaluated(metrics: dict[str, Row]) -> Row:

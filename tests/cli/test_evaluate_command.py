@@ -1,4 +1,4 @@
-"""`noisette evaluate`: flags reach the request and the sampling of each model, records and pictures reach their files."""
+"""`noisette evaluate`: flags reach the request and each model's sampling, records and pictures reach their files."""
 
 import importlib.util
 import json
@@ -31,7 +31,7 @@ FLAGS = ("--data", "blobs", "--classifier", "blobs.safetensors", "--device", "cp
 def test_one_table_and_one_file_over_several(folder, capsys):
     assert run(["model.safetensors", "run", "real.npz", *FLAGS, "--json", "new/all.json", "--pictures", "shown"]) == 0
     out = capsys.readouterr().out
-    assert out.count("real images, equal class counts") == 1
+    assert out.count("real images, equal counts") == 1
     assert [line.split(":")[0] for line in out.splitlines()[-3:]] == ["model.safetensors", "run", "real.npz"]
     records = json.loads(Path("new/all.json").read_text())
     assert [record["source"]["name"] for record in records] == ["model.safetensors", "run", "real.npz"]
@@ -153,8 +153,8 @@ def test_records_go_into_the_card_of_what_ships(ship, folder, capsys):
     with pytest.raises(Refusal, match=r"x.json measured samples drawn by .*'steps': 2.*: expected .*'steps': 3"):
         ship("--metrics", "x.json")
     run(["run", *FLAGS, "--json", "y.json"])
-    with pytest.raises(Refusal, match="y.json measured the model run: expected model.safetensors"):
+    with pytest.raises(Refusal, match=r"y\.json measured the model run: expected model\.safetensors"):
         ship("--metrics", "y.json")
     Path("z.json").write_text("[]")
-    with pytest.raises(Refusal, match="z.json is no evaluation"):
+    with pytest.raises(Refusal, match=r"z\.json is no evaluation"):
         ship("--metrics", "z.json")

@@ -98,7 +98,7 @@ def _real_cells(record: Record) -> dict[str, str]:
     frechet = metrics["frechet"]
     usefulness = metrics.get("usefulness")
     return {
-        "samples": f"real images, {record['data']['priors']} class counts",
+        "samples": f"real images, {record['data']['priors']} counts",
         "count": f"{record['source']['count']:,}",
         "label accuracy %": _short(100 * record["classifier"]["accuracy"]),
         "Fréchet": spread("frechet"),

@@ -106,17 +106,15 @@ class Peer:
     def train_until(self, seconds: float) -> Iterator[None]:
         """Train up to so many seconds in all; hands back after each step. Saves each minute and at the end."""
         progress, saved_at = self.state.progress, time.monotonic()
-        try:
-            while progress.seconds < seconds:
-                started = time.perf_counter()
-                self._step()
-                progress.seconds += time.perf_counter() - started
-                if time.monotonic() - saved_at > SAVE_SECONDS:
-                    save_state(self._file, self.state)
-                    saved_at = time.monotonic()
-                yield
-        finally:
-            save_state(self._file, self.state)
+        while progress.seconds < seconds:
+            started = time.perf_counter()
+            self._step()
+            progress.seconds += time.perf_counter() - started
+            if time.monotonic() - saved_at > SAVE_SECONDS:
+                save_state(self._file, self.state)
+                saved_at = time.monotonic()
+            yield
+        save_state(self._file, self.state)
 
     def _step(self) -> None:
         progress, network = self.state.progress, self.state.network

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch import nn
 
 from noisette.data.datasets import load_data
 from noisette.weights.model_file import save_model
@@ -199,10 +200,8 @@ def test_the_peer_goes_on_from_its_folder(load_script, tmp_path, monkeypatch):
         return peer.Peer(data.images[:9], data.labels[:9], tmp_path, 0, peer.CourseNetwork((32, 32, 32), layers=1))
 
     one = new()
-    steps = one.train_until(1e9)
     for _ in range(2):
-        next(steps)
-    steps.close()
+        list(one.train_until(one.state.progress.seconds + 1e-9))  # a step
     other = new()
     assert other.state.progress == one.state.progress
     mine, its = (dict(peer.state.average.named_parameters()) for peer in (one, other))
@@ -222,7 +221,6 @@ def test_the_peer_predicts_the_noise_of_the_class_asked_for(load_script, tmp_pat
         def __init__(self):
             super().__init__()
             self.weight = nn.Parameter(torch.zeros(1))
-            self.losses = []
 
         def forward(self, noisy, step, label):
             share = peer.DDPMScheduler(**peer.TABLE).alphas_cumprod[step.long()].view(-1, 1, 1, 1)
@@ -230,12 +228,8 @@ def test_the_peer_predicts_the_noise_of_the_class_asked_for(load_script, tmp_pat
             return (noisy - share.sqrt() * clean) / (1 - share).sqrt() + self.weight
 
     one = peer.Peer(images, labels, tmp_path, 0, Knows())
-    losses = []
-    monkeypatch.setattr(
-        peer.F, "mse_loss", lambda guess, noise, real=F.mse_loss: losses.append(real(guess, noise)) or losses[-1]
-    )
     next(one.train_until(1e9))
-    assert losses[0] < 1e-6
+    assert one.state.network.weight.grad.abs() < 1e-4  # the loss is the mean square of nothing but rounding
     assert one.draw(2, 0, tmp_path / "some.npz")["evaluations"] == peer.STEPS
     with np.load(tmp_path / "some.npz") as arrays:
         assert arrays["labels"].tolist() == [*range(10)] * 2

@@ -65,13 +65,13 @@ def test_every_flag_arrives(folder, monkeypatch):
 
     monkeypatch.setattr(EvaluationRequest, "load_real", note)
     flags = (
-        "--data mnist --against validation --count 500 --priors own --classifier x --seed 3 --usefulness "
+        "--data mnist --against validation --count 500 --priors own --classifier x --inception i --seed 3 --usefulness "
         "--validation-fraction 0.3 --split-seed 2 --data-dir there"
     )
     with pytest.raises(KeyboardInterrupt):
         run(["real.npz", *flags.split()])
     request, data_dir = seen[0]
-    assert request == EvaluationRequest("mnist", "validation", 500, "own", "x", 3, True, 0.3, 2)
+    assert request == EvaluationRequest("mnist", "validation", 500, "own", "x", Path("i"), 3, True, 0.3, 2)
     assert data_dir == Path("there")
 
 

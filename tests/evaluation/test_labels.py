@@ -15,7 +15,9 @@ LABELS = torch.tensor([0, 1, 2, 2, 2, 1, -1])
 
 
 def test_confusion_has_the_class_asked_for_in_rows():
-    assert confusion(GUESSES, LABELS, 4).tolist() == [[1, 0, 0, 0], [0, 1, 1, 0], [0, 1, 2, 0], [0, 0, 0, 0]]
+    guesses = torch.tensor([0, 1, 1, 2, 2, 2, 0])
+    labels = torch.tensor([0, 1, 2, 2, 2, 0, -1])
+    assert confusion(guesses, labels, 4).tolist() == [[1, 0, 1, 0], [0, 1, 0, 0], [0, 1, 2, 0], [0, 0, 0, 0]]
 
 
 def test_accuracy_counts_the_labelled_only():

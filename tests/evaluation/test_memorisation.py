@@ -24,11 +24,19 @@ def test_the_nearest_of_all_whatever_is_held_at_a_time(monkeypatch, at_a_time):
 
 
 def test_a_copy_is_at_distance_zero_even_far_from_the_origin():
-    """Where float32 cannot tell the nearest few apart, float64 does."""
     train = (points(500, "train") * 1e-3 + 50).double()
     found = nearest(train[[7, 3, 499]].clone(), train)
     assert found.rows.tolist() == [7, 3, 499]
     assert found.distances.tolist() == [0, 0, 0]
+
+
+def test_where_float32_cannot_tell_the_nearest_few_apart_float64_does():
+    """Every training image stands there four times, but for a millionth of the space's width."""
+    apart = torch.tensor([0.0, 1e-3, 2e-3, 3e-3]).double()
+    train = (1000 * points(100, "train").double()[:, None] + apart[:, None]).flatten(0, 1)
+    found = nearest(train, train)
+    assert torch.equal(found.rows, torch.arange(400))
+    assert not bool(found.distances.any())
 
 
 def test_few_training_images_suffice():

@@ -37,9 +37,9 @@ shifted range     up      up     down      down   down    down     down     down
 training images   -       -      -         -      -       -        -        -         up              up
 """
 """- is unmoved. With a class missing recall stays where it was, but for an interval five times as wide: one odd digit
-among the samples has a ball that holds the missing class. Another classifier may change two cells: whether the one image
-that is repeated lies among the reference is for precision to say, and inverted digits, which no classifier has seen,
-may spread more or less than digits do."""
+among the samples has a ball that holds the missing class. Another classifier may change two cells: precision says
+whether the one image that is repeated lies among the reference, and inverted digits, which no classifier has seen, may
+spread more or less than digits do."""
 
 FAULT_WIDTH = len("training images   ")
 METRICS = TABLE.split("\n")[1][FAULT_WIDTH:].split()

@@ -1,4 +1,4 @@
-"""The learning rate's course: warm-up first, then constant, down in steps or down along a cosine."""
+"""The learning rate's course: warm-up first, then constant, down in steps, down along a line or a cosine."""
 
 import math
 
@@ -24,7 +24,11 @@ def test_cosine_falls_from_the_peak_to_nothing(done, share):
     assert rate_share("cosine", 10**6, 0, done, 1.0) == pytest.approx(share, abs=1e-12)
 
 
-def test_only_the_plateau_rate_heeds_its_drops_and_only_cosine_the_horizon():
+def test_linear_falls_from_the_peak_to_nothing():
+    assert [rate_share("linear", 10**6, 0, done, 0.5) for done in (0.0, 0.25, 1.0)] == [1.0, 0.75, 0.0]
+
+
+def test_only_the_plateau_rate_heeds_its_drops_and_only_cosine_and_linear_the_horizon():
     assert rate_share("plateau", 10**6, 0, 0.9, 0.125) == 0.125
     assert rate_share("constant", 10**6, 0, 0.9, 0.125) == 1.0
     assert rate_share("cosine", 10**6, 0, 0.5, 0.125) == pytest.approx(0.5)

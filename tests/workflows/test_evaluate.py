@@ -5,6 +5,7 @@ import hashlib
 import io
 import json
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,8 +17,12 @@ from safetensors.torch import load_file, save_file
 
 from noisette.base.errors import NoisetteError, Refusal
 from noisette.base.tensor_file import read_tensors, write_tensors
+from noisette.data.images import to_model
 from noisette.evaluation.distances import frechet
 from noisette.evaluation.yardstick import DRAWS, draw_equal
+from noisette.perception.classifier import ClassifierConfig
+from noisette.perception.classifier_file import ClassifierSpec, save_classifier
+from noisette.perception.inception import Inception, InceptionFile
 from noisette.report.pictures import columns_for, grid_picture
 from noisette.weights.model_file import save_model
 from noisette.workflows import real_statistics as real_side
@@ -344,6 +349,10 @@ def test_what_does_not_fit_is_refused_before_any_work(request_of, blobs, good, t
     refused(good, "unknown data set 'blob'", data="blob")
     refused(good, "mnist-5k has no test part: use its validation split", data="mnist-5k")
     refused(good, r"classifier mnist reads images \[28, 28, 1\].* as noisette perceive blobs", classifier="mnist")
+    spec = ClassifierSpec(ClassifierConfig(features=64), 1, 8, 10, ("left", "right", "middle"))
+    save_classifier(blobs.folder / "other.safetensors", spec, spec.new_network(), {})
+    other = str(blobs.folder / "other.safetensors")
+    refused(good, r"other\.safetensors reads .* as left, right, middle: expected", classifier=other)
     refused(good, "no classifier 'mnits'.*did you mean 'mnist'", classifier="mnits")
     with pytest.raises(Refusal, match="count 99: expected at least 100"):
         request_of(count=99)
@@ -357,9 +366,48 @@ def test_features_that_are_no_numbers_stop_the_work(request_of, own_cache):
     request = request_of()
     real = request.load_real()
     next(real.classifier.network.body.parameters()).data.fill_(float("nan"))
-    with pytest.raises(NoisetteError, match="the classifier's features are not finite") as told:
+    with pytest.raises(NoisetteError, match="the features are not finite") as told:
         real_statistics(real)
     assert told.value.exit_code == 1
+
+
+class Coarse(Inception):
+    """Stands in for Inception: the mean of each quarter of an image, and its weight is no use."""
+
+    def __init__(self):
+        torch.nn.Module.__init__(self)
+        self.weight = torch.nn.Parameter(torch.zeros(1))
+
+    def forward(self, images):
+        return torch.nn.functional.adaptive_avg_pool2d(images, 2).flatten(1)
+
+
+def test_inception_gives_the_features_and_the_classifier_the_classes(request_of, good, tmp_path, monkeypatch):
+    plain = evaluate(good, request_of())
+    asked = []
+
+    def load(path, device):
+        asked.append(path)
+        return InceptionFile(Coarse(), "d" * 64)
+
+    monkeypatch.setattr(real_side, "load_inception", load)
+    found = evaluate(good, request_of(inception=tmp_path / "i.safetensors"))
+    assert asked == [tmp_path / "i.safetensors"]
+    assert (plain["classifier"]["features"], plain["classifier"]["inception"]) == (64, None)
+    assert (found["classifier"]["features"], found["classifier"]["inception"]) == (4, "d" * 64)
+    assert found["metrics"]["label_accuracy"] == plain["metrics"]["label_accuracy"]
+    assert found["metrics"]["memorised_pixel"] == plain["metrics"]["memorised_pixel"]
+    samples, reference = np.load(good)["images"], real_side.load_data("blobs", None, "test").images
+    expected = frechet(*(Coarse()(to_model(images)).detach() for images in (samples, reference)))
+    assert found["metrics"]["frechet"]["value"] == pytest.approx(expected, rel=1e-4)
+    assert found["metrics"]["frechet"]["real"] < plain["metrics"]["frechet"]["real"]
+    assert "features of Inception v3" in printed([found], 200)
+    assert "Inception" not in printed([plain], 200)
+
+
+def test_missing_inception_weights_are_refused(request_of, good):
+    with pytest.raises(Refusal, match=r"no Inception weights .* at none\.safetensors: found nothing there"):
+        evaluate(good, request_of(inception=Path("none.safetensors")))
 
 
 # The cache ----------------------------------------------------------------------------------------
@@ -373,15 +421,15 @@ def own_cache(blobs, monkeypatch):
 
 @pytest.fixture
 def count_readings(own_cache, monkeypatch):
-    """How many images were read so far, [count]."""
+    """How many real images were read so far, [count]."""
     seen = [0]
-    true = real_side.read_pixels
+    true = real_side.read_images
 
-    def count(classifier, images, *more):
+    def count(real, images, *more):
         seen[0] += len(images)
-        return true(classifier, images, *more)
+        return true(real, images, *more)
 
-    monkeypatch.setattr(real_side, "read_pixels", count)
+    monkeypatch.setattr(real_side, "read_images", count)
     return seen
 
 

@@ -29,7 +29,7 @@ class TrainingConfig:
     weight_decay: float = 0.0
     """Decoupled, in units of the learning rate."""
     rate: str = "cosine"
-    """How the learning rate goes on after its warm-up: constant, plateau or cosine."""
+    """How the learning rate goes on after its warm-up: constant, plateau, linear or cosine."""
     warmup_images: int = 10_000
     """The learning rate rises linearly over so many."""
     plateau_factor: float = 0.5

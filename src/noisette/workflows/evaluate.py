@@ -39,7 +39,7 @@ from noisette.workflows.real_statistics import (
     as_points,
     load_real,
     matched,
-    read_pixels,
+    read_images,
     real_statistics,
     silent,
     yardsticks,
@@ -82,6 +82,8 @@ class EvaluationRequest:
     labels, else equal."""
     classifier: str = "mnist"
     """Measures in its features: a name that ships, or a file that noisette perceive wrote."""
+    inception: Path | None = None
+    """Measures in the 2048 features of Inception v3 instead: a .safetensors file of its weights. Slow without a GPU."""
     seed: int = 0
     """Decides what is drawn."""
     usefulness: bool = False
@@ -103,7 +105,8 @@ class EvaluationRequest:
 
     def load_real(self, data_dir: Path | None = None) -> Real:
         """The real images that are asked for, and the classifier."""
-        return load_real(self.data, data_dir, self.against, self.classifier, self.validation_fraction, self.split_seed)
+        split = self.validation_fraction, self.split_seed
+        return load_real(self.data, data_dir, self.against, self.classifier, *split, self.inception)
 
 
 @dataclass(frozen=True, eq=False)
@@ -229,7 +232,7 @@ def measure(
     reference = known.reference.pick(rows)
 
     with watch.time("reading"):
-        guesses, features = read_pixels(real.classifier, samples.images, progress, f"reading {name}")
+        guesses, features = read_images(real, samples.images, progress, f"reading {name}")
         fake = Seen(samples.labels, guesses, features)
     with watch.time("yardsticks"):
         real_scores = yardsticks(known, len(samples.labels), priors, progress)
@@ -280,6 +283,7 @@ def measure(
             "features": features.shape[1],
             "accuracy": real_accuracy,
             "trained_on": real.classifier.card.get("data"),
+            "inception": None if real.inception is None else real.inception.digest,
         },
         "metrics": metrics,
         "confusion": confusion(guesses, samples.labels, classes).tolist(),

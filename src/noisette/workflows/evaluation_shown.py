@@ -61,7 +61,8 @@ def _measured_alike(record: Record) -> tuple[Any, ...]:
 
 def _title(record: Record) -> str:
     data, classifier = record["data"], record["classifier"]
-    return f"against {data['name']}, {data['part']}; classifier {classifier['name']}"
+    space = "" if classifier["inception"] is None else ", features of Inception v3"
+    return f"against {data['name']}, {data['part']}; classifier {classifier['name']}{space}"
 
 
 def _cells(record: Record) -> dict[str, str]:

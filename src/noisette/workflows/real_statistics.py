@@ -21,7 +21,7 @@ from torch import Tensor
 import noisette
 from noisette.base.config import require
 from noisette.base.errors import NoisetteError, Refusal
-from noisette.base.shapes import Labels
+from noisette.base.shapes import Images, Labels
 from noisette.base.tensor_file import read_tensors, write_tensors
 from noisette.data.checks import check
 from noisette.data.datasets import load_data
@@ -33,16 +33,18 @@ from noisette.evaluation.manifold import manifold
 from noisette.evaluation.memorisation import nearest
 from noisette.evaluation.yardstick import DRAWS, draw_equal, draw_own
 from noisette.perception.classifier_file import ClassifierFile
+from noisette.perception.inception import InceptionFile, inception_features, load_inception
 from noisette.perception.read import read
 from noisette.report.pictures import Pixels
+from noisette.workflows.device import choose_device
 from noisette.workflows.perceive import load_perception
 
 FORMAT = "noisette-real-1"
 """Of the cache. Raise it when anything is worked out in another way: old files are then passed over."""
 
 REFERENCE_SEED = 0
-AT_A_TIME = 1000
-"""Images handed to a classifier between two reports of progress."""
+AT_A_TIME = 500
+"""Images read between two reports of progress."""
 
 Against = Literal["test", "validation"]
 Priors = Literal["equal", "own"]
@@ -90,6 +92,8 @@ class Real:
     reference: Part
     against: Against
     classifier: ClassifierFile
+    inception: InceptionFile | None = None
+    """Where the features are Inception's: classes are read by the classifier all the same."""
 
     @property
     def data(self) -> ImageData:
@@ -116,11 +120,13 @@ def load_real(
     classifier: str,
     validation_fraction: float = 0.2,
     split_seed: int = 0,
+    inception: Path | None = None,
 ) -> Real:
     """The data set's training part and its test part; or, against validation, the two parts of a split of the former.
 
-    Raises Refusal for data that are not sound or lack a class in either part, and for a classifier of another size or
-    other classes.
+    inception: a file of weights, for features of Inception v3 instead of the classifier's. Raises Refusal for data
+    that are not sound or lack a class in either part, for a classifier of another size or other classes, and for
+    weights that are missing or another network's.
     """
     data = load_data(name, data_dir)
     if against == "test":
@@ -140,7 +146,8 @@ def load_real(
         f"classifier {classifier} reads images {list(found)} [H, W, C] as {', '.join(spec.classes)}",
         f"{[height, width, channels]} and the classes of {name}, as noisette perceive {name} trains",
     )
-    return Real(train, held_out, against, perception)
+    extractor = None if inception is None else load_inception(inception, choose_device("auto"))
+    return Real(train, held_out, against, perception, extractor)
 
 
 def _whole(data: ImageData) -> Part:
@@ -173,16 +180,30 @@ class RealStatistics:
 
 def read_pixels(classifier: ClassifierFile, images: Pixels, progress: Progress, what: str) -> tuple[Tensor, Tensor]:
     """Guesses int64 [N] and features float32 [N, D]. Raises NoisetteError for features that are not finite."""
-
-    def batches() -> Iterator[Tensor]:
-        for start in range(0, len(images), AT_A_TIME):
-            progress(what, start, len(images))
-            yield to_model(images[start : start + AT_A_TIME])
-
-    reading = read(classifier.network, batches())
-    if not bool(reading.features.isfinite().all()):
-        raise NoisetteError(f"{what}: the classifier's features are not finite")
+    reading = read(classifier.network, _batches(images, progress, what))
+    _require_finite(reading.features, what)
     return reading.guesses, reading.features
+
+
+def read_images(real: Real, images: Pixels, progress: Progress, what: str) -> tuple[Tensor, Tensor]:
+    """Guesses int64 [N] by the classifier, and features float32 [N, D]: its own, or Inception's where that is there."""
+    guesses, features = read_pixels(real.classifier, images, progress, what)
+    if real.inception is not None:
+        what = f"{what} with Inception"
+        features = inception_features(real.inception.network, _batches(images, progress, what))
+        _require_finite(features, what)
+    return guesses, features
+
+
+def _batches(images: Pixels, progress: Progress, what: str) -> Iterator[Images]:
+    for start in range(0, len(images), AT_A_TIME):
+        progress(what, start, len(images))
+        yield to_model(images[start : start + AT_A_TIME])
+
+
+def _require_finite(features: Tensor, what: str) -> None:
+    if not bool(features.isfinite().all()):
+        raise NoisetteError(f"{what}: the features are not finite")
 
 
 def as_points(images: Pixels) -> Tensor:
@@ -196,7 +217,7 @@ def real_statistics(real: Real, progress: Progress = silent) -> RealStatistics:
     def work_out() -> dict[str, Tensor]:
         found: dict[str, Tensor] = {}
         for name, part in (("train", real.train), ("reference", real.reference)):
-            guesses, features = read_pixels(real.classifier, part.images, progress, f"reading the real {name} images")
+            guesses, features = read_images(real, part.images, progress, f"reading the real {name} images")
             found |= {f"{name}.guesses": guesses, f"{name}.features": features}
         progress("nearest training images of the reference", 0, 1)
         by_pixel = nearest(as_points(real.reference.images), as_points(real.train.images))
@@ -286,6 +307,7 @@ def _key(real: Real) -> dict[str, Any]:
         "train": real.train.digest,
         "reference": real.reference.digest,
         "classifier": real.classifier.digest,
+        "inception": None if real.inception is None else real.inception.digest,
     }
 
 

@@ -52,7 +52,10 @@ def test_batches_make_no_difference(own_bench, monkeypatch):
     model, labels = own_bench.given, own_bench.even_labels(9)
     whole = courses(model, own_bench.judge.classifier, labels)[2]
     monkeypatch.setattr("noisette.workflows.model.BATCH", 4)
-    cut = courses(model, own_bench.judge.classifier, labels)[2]
+    told = []
+    cut = courses(model, own_bench.judge.classifier, labels, progress=lambda *done: told.append(done))[2]
+    assert told[-1] == (9, 9)
+    assert told == sorted(told)
     assert cut["clean"].by_class == whole["clean"].by_class
     assert cut["noisy"].confidence == pytest.approx(whole["noisy"].confidence)
 

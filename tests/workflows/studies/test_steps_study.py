@@ -63,7 +63,9 @@ def test_the_control_starts_at_the_models_own_last_level(own_model, monkeypatch)
         yield Snapshot(12, 12, 0.0, torch.ones_like(start), torch.ones_like(start), 12)
 
     monkeypatch.setattr(module, "sample", walk)
-    back = noised_and_back(model, clean, [0] * 150)
+    told = []
+    back = noised_and_back(model, clean, [0] * 150, lambda done, images: told.append((done, images)))
+    assert told == [(100, 150), (150, 150)]
     noise = torch.cat(starts) - 1
     level = float(model.file.spec.diffusion.table()[0])
     assert float(noise.std()) == pytest.approx(level, rel=0.03)

@@ -97,12 +97,12 @@ class Bench:
         request: StudyRequest,
         follow: Callable[[Run], bool],
         say: Callable[[str], None] = lambda line: None,
-        progress: Callable[[float, int], None] | None = None,
+        progress: Callable[[float, int], None] = lambda done, images: None,
     ) -> None:
         """Load data, classifier and what was measured before. Raises Refusal before anything is written."""
         self.request, self.out = request, request.out
         self.effort = SHORT if request.short else FULL
-        self._follow, self._say, self._progress = follow, say, progress
+        self._follow, self._say, self.progress = follow, say, progress
         self.judge = Judge(request.classifier, request.data, request.data_dir)
         self.data = self.judge.data
         self.given = None if request.model is None else load(request.model, request.device)
@@ -252,7 +252,7 @@ class Bench:
         """Draw `count` images (`effort.digits`), every class as often, keep them for `grid`, and measure them."""
         labels = self.even_labels(count or self.effort.digits)
         sampled = sample_to(
-            model, SampleRequest(sampling, labels=tuple(labels), seed=SEED, out=self._samples(key)), self._progress
+            model, SampleRequest(sampling, labels=tuple(labels), seed=SEED, out=self._samples(key)), self.progress
         )
         return {
             **self.judge.metrics(self._images(key), labels),

@@ -38,7 +38,7 @@ def run_study(
     request: StudyRequest,
     follow: Callable[[Run], bool],
     say: Callable[[str], None] = lambda line: None,
-    progress: Callable[[float, int], None] | None = None,
+    progress: Callable[[float, int], None] = lambda done, images: None,
 ) -> tuple[Finding, list[Path]]:
     """Make the study that `request` names; what was found, and the files that tell it.
 

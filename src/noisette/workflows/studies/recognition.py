@@ -11,7 +11,7 @@ No training. Time on two cores: 1,000 digits at 18 steps, or 400 along a chain o
 """
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -64,22 +64,26 @@ def courses(
     labels: Sequence[int],
     seed: int = SEED,
     sampling: SamplingConfig | None = None,
+    progress: Callable[[float, int], None] = lambda done, images: None,
 ) -> tuple[list[int], list[float], dict[str, Course]]:
     """Draw, with the model's defaults unless told otherwise, one image a label: (steps done, noise levels, courses of
-    `noisy` and `clean`)."""
+    `noisy` and `clean`). progress is told how many are drawn, and how many there are."""
     sampling = sampling or model.sampling
     steps = len(model.file.spec.sampling_grid(sampling)) - 1
     moments = sorted(film_moments(steps, MOMENTS))
     levels: dict[int, float] = {}
     read_so_far: dict[tuple[str, int], list[Tensor]] = {}
+    drawn = 0
     for batch in model.batches(labels, seed, range(len(labels)), sampling):
         for snapshot in batch:
+            progress(drawn + len(snapshot.noisy) * snapshot.step / steps, len(labels))
             if snapshot.step in moments:
                 levels[snapshot.step] = snapshot.noise_level
                 shown = {"noisy": unit_variance(snapshot.noisy, snapshot.noise_level), "clean": snapshot.denoised}
                 for what, images in shown.items():
                     found = read(classifier, images.float()).probabilities
                     read_so_far.setdefault((what, snapshot.step), []).append(found)
+        drawn += len(snapshot.noisy)
     asked = torch.tensor(list(labels))
     found_courses = {"noisy": Course(), "clean": Course()}
     for (what, _), parts in sorted(read_so_far.items(), key=lambda item: item[0][1]):
@@ -123,7 +127,7 @@ def _measured(bench: Bench, model: Model) -> Mapping[str, Any]:
     sampling = whole_way(model)
     steps = len(model.file.spec.sampling_grid(sampling)) - 1
     labels = bench.even_labels(bench.effort.chain_digits if steps >= LONG else bench.effort.digits)
-    moments, levels, found = courses(model, bench.judge.classifier, labels, sampling=sampling)
+    moments, levels, found = courses(model, bench.judge.classifier, labels, sampling=sampling, progress=bench.progress)
     shares = [moment / steps for moment in moments]
     return {
         "count": len(labels),

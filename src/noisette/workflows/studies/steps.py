@@ -17,7 +17,7 @@ Time on two cores: 5 x 100,000 images at 560 a second are 15 minutes; 400 digits
 """
 
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import Any
 
@@ -33,7 +33,7 @@ from noisette.diffusion.samplers import make_sampler
 from noisette.report.comparisons import Chart, charts, grids
 from noisette.report.pictures import Pixels
 from noisette.weights.model_file import SamplingConfig
-from noisette.workflows.model import BATCH, Model, last
+from noisette.workflows.model import BATCH, Model
 from noisette.workflows.recipes import load_recipe
 from noisette.workflows.studies.bench import SEED, Bench
 from noisette.workflows.studies.finding import (
@@ -140,13 +140,16 @@ def _from_real(bench: Bench, key: str, model: Model) -> dict[str, Any]:
     """Sample the whole chain from real training digits, each noised to the model's last level."""
     labels = bench.even_labels(bench.effort.chain_digits)
     clean = bench.data.images[bench.judge.training_draw(len(labels))]
-    images = noised_and_back(model, clean, labels)
+    images = noised_and_back(model, clean, labels, bench.progress)
     bench.keep(key, images, labels)
     return {**bench.judge.metrics(images, labels), "evaluations": model.file.spec.diffusion.table_steps}
 
 
-def noised_and_back(model: Model, clean: Pixels, labels: list[int]) -> Pixels:
-    """Images [N, H, W, C] noised to the last level of the model's chain and drawn back by all its steps of ddpm."""
+def noised_and_back(
+    model: Model, clean: Pixels, labels: list[int], progress: Callable[[float, int], None] = lambda done, images: None
+) -> Pixels:
+    """Images [N, H, W, C] noised to the last level of the model's chain and drawn back by all its steps of ddpm.
+    progress is told how many are done, and how many there are."""
     spec = model.file.spec
     sampling = SamplingConfig("ddpm", steps=spec.diffusion.table_steps)
     levels, sampler = spec.sampling_grid(sampling), make_sampler(sampling.sampler)
@@ -164,7 +167,9 @@ def noised_and_back(model: Model, clean: Pixels, labels: list[int]) -> Pixels:
             noise.draw,
         )
         with torch.inference_mode():
-            back.append(to_uint8(last(walk).denoised))
+            for snapshot in walk:
+                progress(first + len(start) * snapshot.step / snapshot.steps, len(labels))
+        back.append(to_uint8(snapshot.denoised))
     return np.concatenate(back)
 
 

@@ -191,7 +191,7 @@ def load_inception(path: Path, device: torch.device) -> InceptionFile:
     return InceptionFile(network, digest)
 
 
-def inception_features(network: Inception, batches: Iterable[Images]) -> Tensor:
+def inception_features(network: Inception, batches: Iterable[Tensor]) -> Tensor:
     """Features float32 [N, 2048], on the CPU, of batches of images in [-1, 1]; never in a precision below float32."""
     device = next(network.parameters()).device
     found = []

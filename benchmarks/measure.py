@@ -114,12 +114,13 @@ class Record:
 def measure_missing(record: Record, costs: Mapping[str, float], measure: Callable[[str], Row]) -> None:
     """Measure every cell that the record lacks. costs: of each cell by name, in any unit; tells the time left."""
     missing = {name: cost for name, cost in costs.items() if name not in record.rows}
-    begun, done = time.monotonic(), 0.0
+    left, undone = None, sum(missing.values())
     for number, (name, cost) in enumerate(missing.items(), start=1):
-        left = (time.monotonic() - begun) * (sum(missing.values()) - done) / done if done else None
         say(f"{number} of {len(missing)}: {name}", left)
+        started = time.monotonic()
         record.add(name, measure(name))
-        done += cost
+        undone -= cost
+        left = (time.monotonic() - started) / cost * undone  # at the pace of this one: the first may have prepared much
 
 
 def say(line: str, seconds_left: float | None = None) -> None:

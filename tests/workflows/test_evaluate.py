@@ -18,6 +18,7 @@ from safetensors.torch import load_file, save_file
 from noisette.base.errors import NoisetteError, Refusal
 from noisette.base.tensor_file import read_tensors, write_tensors
 from noisette.data.images import to_model
+from noisette.diffusion.objective import DiffusionConfig
 from noisette.evaluation.distances import frechet
 from noisette.evaluation.yardstick import DRAWS, draw_equal
 from noisette.perception.classifier import ClassifierConfig
@@ -344,6 +345,10 @@ def test_what_does_not_fit_is_refused_before_any_work(request_of, blobs, good, t
     none = blobs.write("none.npz", data.images, np.full(300, -1))
     refused(none, "no class in particular .*expected --priors own", priors="equal")
     refused(none, "usefulness of .*none.npz, without labels", usefulness=True)
+    chain = model(steps=20)
+    diffusion = DiffusionConfig(schedule="linear", table_steps=10, data_std=0.5)
+    file = dataclasses.replace(chain.file, spec=dataclasses.replace(chain.file.spec, diffusion=diffusion))
+    refused(dataclasses.replace(chain, file=file), "20 .*10")
     refused(model(size=(1, 8, 8)), r"m: images \[8, 8, 1\]")
     refused(model(classes=("a", "b", "c")), "m draws the classes a, b, c: expected those of blobs, left, middle, right")
     refused(good, "unknown data set 'blob'", data="blob")

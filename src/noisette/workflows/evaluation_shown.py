@@ -26,7 +26,8 @@ Row = list[str]
 _NAME_WIDTH = 28
 _LEGEND = (
     "Below a number its 90 % interval; below a real one the spread of 8 draws of as many real training images. "
-    "floors: the Fréchet distance over that of real images. memorised: share closer to a training image than 1 % of "
+    "floors: the Fréchet distance over that of real images. kernel: compare it with that of real images, not with 0. "
+    "memorised: share closer to a training image than 1 % of "
     "real images are, by features / pixels."
 )
 

@@ -129,6 +129,12 @@ def test_when_scaling_closes_the_gap_the_number_of_steps_is_cleared(cells):
     assert "So it was not the number of steps" in text
     assert "The control agrees." in text
     assert "ddpm 10, ddim 10, heun 10 and dpmpp-2m 10" in text
+    assert "not always better" not in text
+    numbers = cells([50.0, 20.0, 5.0], [6.0, 5.5], [2.0, 3.0, 4.0])
+    for sampler in ("ddpm", "heun"):
+        numbers[f"{sampler}-100"] = numbers["fixed-100"]
+    text = paragraph(numbers, "fixed-500")
+    assert "More are not always better; farther than at its best: ddpm at 100 and heun at 100." in text
 
 
 def test_when_scaling_closes_nothing_the_number_of_steps_is_the_cause(cells):

@@ -4,7 +4,7 @@ A study's folder holds `runs/` (a run folder for each training), `samples/` (the
 `results.json`, written after each cell. The same command goes on where it stopped: a run is resumed, a cell that is
 there is not measured again.
 
-A core of 2024 with bfloat16 trains the quick network at 330 images a second and evaluates it 1,240 times; two cores
+A core of 2024 with bfloat16 trains the quick network at 350 images a second and evaluates it 1,240 times; two cores
 do about 560 and 2,200. At `FULL` effort the seven studies train 15 networks on 100,000 images (45 minutes on two cores)
 and spend 3.7 million evaluations (28 minutes; twice that in float32). `SHORT` trains the network of the recipe `demo`,
 460 images a second on a core, on 20,000 images in small batches (6 minutes, and 2 to begin and validate 15 runs) and

@@ -242,14 +242,20 @@ def _share(value: float) -> str:
 
 
 def _fewest(cells: Mapping[str, Any], swept: str) -> str:
-    """How few evaluations each sampler needs."""
-    parts = []
+    """How few evaluations each sampler needs, and whether more of them are worse again."""
+    fewest, worse = [], []
     for sampler in SAMPLERS:
         by_count = _by_evaluations(cells, sampler)
-        best = min((cell["frechet"] for cell in by_count.values()), key=lambda metric: metric["value"])
+        best = min((cell["frechet"] for cell in by_count.values()), key=lambda metric: float(metric["value"]))
         enough = next(count for count, cell in by_count.items() if differ(cell["frechet"], best) == 0)
-        parts.append(f"{sampler} {enough}")
-    return f"On {swept}, the fewest evaluations that cannot be told by distance from a sampler's best: {listed(parts)}."
+        fewest.append(f"{sampler} {enough}")
+        most = max(by_count)
+        if differ(by_count[most]["frechet"], best) > 0:
+            worse.append(f"{sampler} at {most}")
+    said = (
+        f"On {swept}, the fewest evaluations that cannot be told by distance from a sampler's best: {listed(fewest)}."
+    )
+    return f"{said} More are not always better; farther than at its best: {listed(worse)}." if worse else said
 
 
 def _by_evaluations(cells: Mapping[str, Any], sampler: str) -> dict[int, Mapping[str, Any]]:

@@ -10,7 +10,7 @@ import tomli_w
 from hypothesis import given
 from hypothesis import strategies as st
 
-from noisette.base.config import from_plain, read_toml, require, to_plain
+from noisette.base.config import flatten, from_plain, read_toml, require, to_plain
 from noisette.base.errors import Refusal
 from noisette.diffusion.noise import LevelRange
 from noisette.diffusion.objective import DiffusionConfig
@@ -110,3 +110,7 @@ def test_a_toml_file_is_read(tmp_path):
     path = tmp_path / "fine.toml"
     path.write_text('[inner]\nname = "ä"\n', encoding="utf-8")
     assert read_toml(path) == {"inner": {"name": "ä"}}
+
+
+def test_nested_tables_become_one_under_dotted_keys():
+    assert flatten({"a": 1, "b": {"c": [2], "d": {"e": None}}}) == {"a": 1, "b.c": [2], "b.d.e": None}

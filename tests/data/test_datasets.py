@@ -6,7 +6,7 @@ import pytest
 
 from noisette.base.errors import Refusal
 from noisette.data import datasets
-from noisette.data.datasets import DATASETS, FOLDER_VARIABLE, load_data
+from noisette.data.datasets import DATASETS, FOLDER_VARIABLE, NoTestPart, load_data
 
 LABELS = np.array([3, 1, 4, 1, 5])
 IMAGES = np.random.default_rng(0).integers(0, 256, (5, 28, 28))
@@ -130,7 +130,7 @@ def test_the_embedded_labels_name_their_digits():
 
 
 def test_the_embedded_digits_refuse_what_they_lack(tmp_path):
-    with pytest.raises(Refusal, match="no test part: use its validation split"):
+    with pytest.raises(NoTestPart, match="no test part: use its validation split"):
         load_data("mnist-5k", part="test")
     with pytest.raises(Refusal, match="reads no folder"):
         load_data("mnist-5k", tmp_path)

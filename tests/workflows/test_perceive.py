@@ -9,7 +9,7 @@ import torch
 from safetensors import safe_open
 
 from noisette.base.errors import Refusal
-from noisette.data.datasets import load_data
+from noisette.data.datasets import NoTestPart, load_data
 from noisette.data.images import ImageData, to_model
 from noisette.data.split import split
 from noisette.perception.classifier import ClassifierConfig
@@ -40,7 +40,7 @@ def parts(monkeypatch):
 
     def load(name, data_dir, part="train"):
         if part not in found:
-            raise Refusal(f"{name} has no test part: use its validation split")
+            raise NoTestPart(f"{name} has no test part: use its validation split")
         return found[part]
 
     monkeypatch.setattr("noisette.workflows.perceive.load_data", load)

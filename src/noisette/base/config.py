@@ -80,6 +80,14 @@ def to_plain(config: Any) -> dict[str, Any]:
     return {name: plain(value) for name, value in pairs if value is not None}
 
 
+def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested tables as one, their keys joined by dots."""
+    pairs: dict[str, Any] = {}
+    for key, value in values.items():
+        pairs |= flatten(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
+    return pairs
+
+
 def read_toml(path: Path) -> dict[str, Any]:
     """The tables of a TOML file; raises Refusal with the parser's line when it is malformed."""
     try:

@@ -4,6 +4,7 @@ import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.resources.abc import Traversable
 from pathlib import Path
 
 from noisette.base.errors import NoisetteError, Refusal
@@ -67,3 +68,8 @@ def existing_file(path: str | os.PathLike[str], what: str) -> Path:
         found = "a folder" if path.is_dir() else "nothing"
         raise Refusal(f"no {what} at {path}: found {found} there")
     return path
+
+
+def names_in(folder: Traversable, suffix: str) -> list[str]:
+    """The names, less `suffix`, of the files in `folder` that end in it, sorted."""
+    return sorted(entry.name.removesuffix(suffix) for entry in folder.iterdir() if entry.name.endswith(suffix))

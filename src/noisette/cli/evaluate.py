@@ -1,6 +1,5 @@
 """`noisette evaluate`."""
 
-import dataclasses
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,16 +14,15 @@ from tyro.conf import arg
 from noisette.base.errors import Refusal
 from noisette.base.files import require_writable, write_text
 from noisette.cli.flags import parse, parse_known, subjects
+from noisette.cli.sample import Early
 from noisette.weights.model_file import SamplingConfig
-from noisette.workflows.evaluate import EvaluationRequest, check_source, measure, take
+from noisette.workflows.evaluate import RECORD, EvaluationRequest, check_source, measure, take
 from noisette.workflows.evaluation_shown import NEAREST, save_pictures, show
 from noisette.workflows.model import Model, shipped
 from noisette.workflows.real_statistics import Progress, real_statistics
 from noisette.workflows.sources import Source, open_source
 
 PROG = "noisette evaluate MODEL_OR_SAMPLES ..."
-RECORD = "evaluation.json"
-"""Of the last evaluation of a run, in its folder."""
 WIDTH = 160
 """Columns of a table that goes to a file or to another program."""
 
@@ -49,22 +47,13 @@ class Options:
     """That they draw in: float32, bfloat16, or auto: bfloat16 where the processor has instructions for it."""
 
 
-@dataclass(frozen=True)
-class _Early:
-    """What decides the defaults of the other flags."""
-
-    device: str = "auto"
-    precision: str = "auto"
-    sampler: str | None = None
-
-
 def run(args: list[str]) -> int:
     """Measure as the flags say; the exit code."""
     names, flags = subjects(args)
     if not names:
         parse(Options, flags, PROG, Options(EvaluationRequest(), SamplingConfig()))
         raise Refusal(f"no model and no samples: expected a name, run folder or file first, as in {PROG} --data mnist")
-    early = parse_known(_Early, flags, PROG)
+    early = parse_known(Early, flags, PROG)
     sources = [open_source(name, early.device, early.precision) for name in names]
     # The flags of each source: what they leave out of the sampling is its own.
     each = [parse(Options, flags, PROG, _defaults(source, early)) for source in sources]
@@ -97,11 +86,10 @@ def run(args: list[str]) -> int:
     return 0
 
 
-def _defaults(source: Source, early: _Early) -> Options:
+def _defaults(source: Source, early: Early) -> Options:
     """What the flags of a source are when they are left out."""
     sampling = source.sampling if isinstance(source, Model) else SamplingConfig()
-    if early.sampler not in (None, sampling.sampler):  # a model's eta belongs to its own sampler
-        sampling = dataclasses.replace(sampling, eta=None)
+    sampling = sampling.without_eta_of_another(early.sampler)
     return Options(EvaluationRequest(), sampling, device=early.device, precision=early.precision)
 
 

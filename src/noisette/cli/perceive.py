@@ -13,13 +13,12 @@ from tyro.conf import arg
 
 from noisette.base.errors import Refusal
 from noisette.cli.flags import parse, subject
+from noisette.cli.progress import LINE_SECONDS
 from noisette.perception.classifier import ClassifierConfig
 from noisette.perception.fit import FitConfig, Fitted
 from noisette.workflows.perceive import perceive
 
 PROG = "noisette perceive DATA"
-LINE_SECONDS = 10.0
-"""Between two lines where there is no terminal."""
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,5 @@
 """`noisette sample`."""
 
-import dataclasses
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -29,7 +28,7 @@ class Options:
 
 
 @dataclass(frozen=True)
-class _Early:
+class Early:
     """What decides the defaults of the other flags."""
 
     device: str = "auto"
@@ -43,11 +42,9 @@ def run(args: list[str]) -> int:
     if name is None:
         parse(Options, flags, PROG, Options(SampleRequest(SamplingConfig())))
         raise Refusal(f"no model: expected its name, run folder or file first, as in {PROG} --per-class 10")
-    early = parse_known(_Early, flags, PROG)
+    early = parse_known(Early, flags, PROG)
     model = load(name, early.device, early.precision)
-    sampling = model.sampling
-    if early.sampler not in (None, sampling.sampler):  # the model's eta belongs to the model's sampler
-        sampling = dataclasses.replace(sampling, eta=None)
+    sampling = model.sampling.without_eta_of_another(early.sampler)
     request = parse(Options, flags, PROG, Options(SampleRequest(sampling), early.device, early.precision)).request
     with _bar() as bar:
         task = bar.add_task("", total=None)

@@ -22,12 +22,16 @@ FOLDER_VARIABLE = "NOISETTE_DATA"
 """The environment variable that names a folder of data sets."""
 
 
+class NoTestPart(Refusal):
+    """The data set consists of a training part alone."""
+
+
 def load_data(name: str, data_dir: Path | None = None, part: str = "train") -> ImageData:
     """The `part` ("train" or "test") of the data set called `name`.
 
     `data_dir` is a folder with its files; without one they are looked for in the folder that NOISETTE_DATA
     names, then in the download cache, then downloaded. Raises Refusal for an unknown name or part and for a
-    missing or false file, NoisetteError when no mirror serves it.
+    missing or false file (NoTestPart where there is no such part), NoisetteError when no mirror serves it.
     """
     load = DATASETS[name]
     if part not in PARTS:
@@ -78,7 +82,7 @@ def download_mnist(
 def mnist_5k(data_dir: Path | None, part: str) -> ImageData:
     """5,000 training digits of MNIST, 500 a class, that travel with the package (see mnist-5k.md)."""
     if part == "test":
-        raise Refusal("mnist-5k has no test part: use its validation split, or the data set mnist")
+        raise NoTestPart("mnist-5k has no test part: use its validation split, or the data set mnist")
     if data_dir is not None:
         raise Refusal(
             f"mnist-5k travels with the package and reads no folder, found {data_dir}: try the data set mnist"

@@ -2,12 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL.Image import Image
 
-from noisette.report.figures import styled
+from noisette.report.figures import plain_ticks, styled
 from noisette.report.theme import BLUE, GREEN, LEVELS, MUTED, ORANGE, RED
 
 if TYPE_CHECKING:
@@ -98,21 +98,9 @@ def charts(shown: Sequence[Chart]) -> "Figure":
             axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value / 1000:g}k"))
         if chart.log_x:
             axes.set_xscale("log")
-            _plain_ticks(axes.xaxis, [x for curve in chart.curves.values() for x in curve.x])
+            plain_ticks(axes.xaxis, [x for curve in chart.curves.values() for x in curve.x])
         if chart.log_y:
             axes.set_yscale("log")
-            _plain_ticks(
-                axes.yaxis, [max(y, chart.bottom or y) for curve in chart.curves.values() for y in curve.value]
-            )
+            plain_ticks(axes.yaxis, [max(y, chart.bottom or y) for curve in chart.curves.values() for y in curve.value])
     figure.legend([*lines.values()], [*lines], loc="outside lower center", ncols=5, columnspacing=1)
     return figure
-
-
-def _plain_ticks(axis: Any, values: Sequence[float]) -> None:
-    """Labels of a logarithmic axis as plain numbers: powers of ten, and 2 and 5 between them over a short span."""
-    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
-
-    subs = (1, 2, 5) if max(values) / min(values) < 300 else (1,)
-    axis.set_major_locator(LogLocator(10, subs=subs, numticks=9))
-    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    axis.set_minor_formatter(NullFormatter())

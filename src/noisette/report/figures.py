@@ -83,7 +83,7 @@ def loss_by_level(validations: Records) -> "Figure":
         label = f"{low:.2g} to {high:.3g}"
         axes.plot(at, values, ".-", color=LEVELS[number % len(LEVELS)], markersize=4, label=label)
     axes.set_yscale("log")
-    _plain_ticks(axes.yaxis, np.concatenate([record["bucket_losses"] for record in validations]))
+    plain_ticks(axes.yaxis, np.concatenate([record["bucket_losses"] for record in validations]))
     axes.set_xlabel("images seen")
     _thousands(axes)
     figure.legend(
@@ -115,7 +115,7 @@ def gradient_norm(steps: Records) -> "Figure":
     axes.plot(at, mean, color=MUTED, label="mean")
     if min(low) > 0:
         axes.set_yscale("log")
-        _plain_ticks(axes.yaxis, [*low, *high])
+        plain_ticks(axes.yaxis, [*low, *high])
     axes.set_xlabel("images seen")
     axes.legend(loc="upper right")
     _thousands(axes)
@@ -165,7 +165,7 @@ def _thousands(axes: "Axes") -> None:
     axes.xaxis.set_major_formatter(FuncFormatter(short))
 
 
-def _plain_ticks(axis: Any, values: npt.ArrayLike) -> None:
+def plain_ticks(axis: Any, values: npt.ArrayLike) -> None:
     """Labels of a logarithmic axis as plain numbers: powers of ten, and more between them over a short span."""
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
@@ -243,7 +243,7 @@ def noise_levels(
     axes.plot(*_along(table, len(grid), chain), color=MUTED, label=f"table of {len(table):,}")
     axes.plot(*_along(grid, len(grid), chain), "o", color=BLUE, markersize=3.5, label=f"sampling, {len(grid):,} steps")
     axes.set_yscale("log")
-    _plain_ticks(axes.yaxis, [*table, *grid])
+    plain_ticks(axes.yaxis, [*table, *grid])
     _whole_steps(axes)
     axes.legend(loc="upper right")
     return figure
@@ -258,7 +258,7 @@ def signal_to_noise(table: Sequence[float], grid: Sequence[float], chain: bool) 
     axes.plot(*_along(ratios, len(grid), chain), color=MUTED)
     axes.plot(*_along(visited, len(grid), chain), "o", color=BLUE, markersize=3.5)
     axes.set_yscale("log")
-    _plain_ticks(axes.yaxis, [*ratios, *visited])
+    plain_ticks(axes.yaxis, [*ratios, *visited])
     _whole_steps(axes)
     axes.legend(loc="upper left")
     return figure
@@ -300,7 +300,7 @@ def training_levels(levels: Sequence[float]) -> "Figure":
     cuts = np.geomspace(min(levels), max(levels), 41).tolist()
     axes.hist(levels, bins=cuts, color=BLUE, alpha=0.8, weights=np.full(len(levels), 100 / len(levels)))
     axes.set_xscale("log")
-    _plain_ticks(axes.xaxis, levels)
+    plain_ticks(axes.xaxis, levels)
     axes.set(xlabel="noise level", ylabel="% of images")
     return figure
 

@@ -1,6 +1,6 @@
 """One safetensors file is all that sampling needs: the weights, and in its header everything else as JSON."""
 
-import json
+import dataclasses
 import math
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,10 +8,9 @@ from typing import Any
 
 import torch
 
-from noisette.base.config import from_plain, require, to_plain
-from noisette.base.errors import Refusal, one_line, unknown
-from noisette.base.files import existing_file
-from noisette.base.tensor_file import read_tensors, write_tensors
+from noisette.base.config import require
+from noisette.base.errors import unknown
+from noisette.base.network_file import load_network, read_stored, write_network
 from noisette.diffusion.noise import SCHEDULES, grid, level_table, pick
 from noisette.diffusion.objective import DiffusionConfig, trained_range
 from noisette.diffusion.precondition import PRECONDITIONS, Denoiser, denoiser
@@ -64,6 +63,10 @@ class SamplingConfig:
         )
         quantile = self.clamp_quantile
         require(quantile is None or 0 < quantile < 1, f"clamp_quantile {quantile}", "a number between 0 and 1")
+
+    def without_eta_of_another(self, sampler: str | None) -> "SamplingConfig":
+        """These settings for `sampler` (None: their own), less an eta that belongs to their own sampler."""
+        return self if sampler in (None, self.sampler) else dataclasses.replace(self, eta=None)
 
 
 @dataclass(frozen=True)
@@ -123,12 +126,8 @@ class ModelFile:
 
 def save_model(path: Path, model: ModelFile, dtype: torch.dtype = torch.float32) -> None:
     """Write a model whole or not at all; `dtype` is that of the stored weights (float16 halves the file)."""
-    header = {
-        "format": FORMAT,
-        "spec": json.dumps(to_plain(model.spec)),
-        "card": json.dumps(model.card),
-    }
-    write_tensors(path, {name: value.to(dtype) for name, value in model.network.state_dict().items()}, header)
+    tensors = {name: value.to(dtype) for name, value in model.network.state_dict().items()}
+    write_network(path, FORMAT, model.spec, model.card, tensors)
 
 
 def load_model(path: Path) -> ModelFile:
@@ -137,27 +136,5 @@ def load_model(path: Path) -> ModelFile:
     Raises Refusal when the file is missing, damaged, of another format or holds other tensors than its configuration
     asks for.
     """
-    existing_file(path, "model")
-    header, stored = read_tensors(path, "model", FORMAT)
-    try:
-        spec, card = _read_spec(path, header["spec"]), json.loads(header["card"])
-    except (KeyError, ValueError) as error:
-        raise Refusal(f"{path} is not a readable model: {one_line(error)}") from error
-    require(isinstance(card, dict), f"{path}: card {card!r}", "a table")
-    with torch.device("meta"):  # without numbers: neither memory nor chance is spent on weights that may not fit
-        network = spec.new_network()
-    try:
-        tensors = {name: tensor.float() for name, tensor in stored.items()}
-        network.load_state_dict(tensors, strict=True, assign=True)
-    except RuntimeError as error:
-        raise Refusal(f"{path} holds weights of another network: {one_line(error)}") from error
-    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    return ModelFile(spec, network.requires_grad_(False).eval(), card)
-
-
-def _read_spec(path: Path, text: str) -> ModelSpec:
-    """The specification in a header; what it refuses is told with the file's name."""
-    try:
-        return from_plain(ModelSpec, json.loads(text), "header")
-    except Refusal as error:
-        raise Refusal(f"{path}: {error}") from error
+    spec, card, tensors = read_stored(path, "model", FORMAT, ModelSpec)
+    return ModelFile(spec, load_network(path, spec.new_network, tensors), card)

@@ -22,7 +22,6 @@ from noisette.evaluation.intervals import Interval, wilson
 from noisette.evaluation.labels import accuracy, chi_square_p, confusion, diversity_interval, histogram
 from noisette.evaluation.manifold import manifold_intervals
 from noisette.evaluation.memorisation import CLOSEST, Memorisation, Nearest, memorisation, nearest
-from noisette.evaluation.yardstick import draw_equal, draw_own
 from noisette.perception.fit import FitConfig, fit
 from noisette.perception.read import read
 from noisette.report.pictures import Pixels
@@ -37,6 +36,7 @@ from noisette.workflows.real_statistics import (
     RealStatistics,
     Seen,
     as_points,
+    draw_rows,
     load_real,
     matched,
     read_images,
@@ -58,6 +58,8 @@ from noisette.workflows.sources import (
 )
 
 FORMAT = "noisette-evaluation-1"
+RECORD = "evaluation.json"
+"""Of the last evaluation of a run, in its folder."""
 USEFULNESS_IMAGES = 50_000
 """Images that each of the two classifiers behind the usefulness sees: a minute or so."""
 QUANTILES = (0.0, 0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99, 1.0)
@@ -360,9 +362,7 @@ def _usefulness(
     Same network, same budget. The interval is of the test images alone: another training would move it a little too.
     """
     real = known.real
-    rows = draw_own(known.train.labels, len(samples.labels), seed)
-    if priors == "equal":
-        rows = draw_equal(known.train.labels, len(samples.labels) // len(real.data.classes), seed)
+    rows = draw_rows(known.train.labels, len(samples.labels), priors, seed)
     sets = {
         "samples": (samples.images, samples.labels),
         "real images": (real.train.images[rows.numpy()], known.train.labels[rows]),

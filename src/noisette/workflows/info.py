@@ -1,12 +1,12 @@
 """`noisette info`: what a model is, or what ships."""
 
 from collections.abc import Iterable
-from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from noisette.base.config import flatten
 from noisette.data.datasets import DATASETS
 from noisette.diffusion.noise import SCHEDULES
 from noisette.diffusion.precondition import PRECONDITIONS
@@ -37,7 +37,7 @@ def model_facts(model: Model) -> dict[str, Facts]:
         ("parameterisation", spec.diffusion.parameterisation),
         ("noise levels", f"{low:.4g} to {high:.4g}, schedule {spec.diffusion.schedule}"),
     ]
-    card = _flat(model.file.card)
+    card = [(key, str(value)) for key, value in flatten(model.file.card).items()]
     return {
         f"model {model.name}": about,
         "sampling defaults": _sampling(spec.sampling),
@@ -82,14 +82,6 @@ def _sampling(sampling: SamplingConfig) -> Facts:
         ("guidance", guidance),
         ("clamp", clamp),
     ]
-
-
-def _flat(card: dict[str, Any], prefix: str = "") -> Facts:
-    """A card's values under dotted keys."""
-    pairs: Facts = []
-    for key, value in card.items():
-        pairs += _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else [(f"{prefix}{key}", str(value))]
-    return pairs
 
 
 def _listed(names: tuple[str, ...]) -> str:

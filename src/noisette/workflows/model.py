@@ -1,6 +1,7 @@
 """A model to sample from: by the name that ships, a run folder or a file."""
 
 import dataclasses
+import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from importlib import resources
@@ -12,8 +13,9 @@ from torch import Tensor
 
 from noisette.base.config import require
 from noisette.base.errors import Refusal, nearest, unknown
+from noisette.base.files import names_in
 from noisette.base.seeds import ImageNoise
-from noisette.base.shapes import NO_CLASS
+from noisette.base.shapes import NO_CLASS, Images
 from noisette.diffusion.precondition import Denoiser
 from noisette.diffusion.sample import Snapshot, sample, start_image
 from noisette.diffusion.samplers import make_sampler
@@ -81,10 +83,12 @@ class Model:
         seed: int = 0,
         index: Sequence[int] | None = None,
         sampling: SamplingConfig | None = None,
+        clean: Images | None = None,
     ) -> Iterator[Snapshot]:
         """Draw one batch and yield the state after each step; labels [B] are class numbers, -1 for none.
 
-        index [B] names each image (0, 1, ... when left out): image i of a seed is the same picture in any batch.
+        index [B] names each image (0, 1, ... when left out): image i of a seed is the same picture in any batch. With
+        `clean` [B, C, H, W] it starts from these images, noised to the first level, instead of from noise alone.
         """
         sampling = sampling or self.sampling
         index = range(len(labels)) if index is None else index
@@ -92,7 +96,10 @@ class Model:
         labels = [self.label(number) for number in labels]  # refuses what is no class
         levels = self.file.spec.sampling_grid(sampling)
         noise = ImageNoise(seed, "sample", index, self.shape)
-        start = start_image(noise.draw(), levels[0], self.file.spec.diffusion.is_chain())
+        if clean is None:
+            start = start_image(noise.draw(), levels[0], self.file.spec.diffusion.is_chain())
+        else:
+            start = clean + levels[0] * noise.draw()
         walk = sample(
             self.denoiser(sampling),
             make_sampler(sampling.sampler, sampling.eta),
@@ -137,9 +144,7 @@ class Model:
         index = range(len(numbers)) if index is None else index
         given = {"steps": steps, "sampler": sampler, "guidance_scale": guidance_scale}
         changes: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
-        if sampler not in (None, self.sampling.sampler):
-            changes["eta"] = None  # it was the other sampler's
-        sampling = dataclasses.replace(self.sampling, **changes)
+        sampling = dataclasses.replace(self.sampling.without_eta_of_another(sampler), **changes)
         drawn = [last(batch).denoised for batch in self.batches(numbers, seed, index, sampling)]
         return torch.cat(drawn).clamp(-1, 1).float().cpu()
 
@@ -152,9 +157,7 @@ def last(snapshots: Iterator[Snapshot]) -> Snapshot:
 
 def shipped() -> list[str]:
     """Names of the models inside the package."""
-    return sorted(
-        entry.name.removesuffix(".safetensors") for entry in SHIPPED.iterdir() if entry.name.endswith(".safetensors")
-    )
+    return names_in(SHIPPED, ".safetensors")
 
 
 def load(model: str | Path, device: str = "auto", precision: str = "auto") -> Model:
@@ -191,3 +194,9 @@ def locate(model: str | Path) -> Path:
     raise Refusal(
         f"no model {str(model)!r}: expected a run folder, a .safetensors file or one that ships ({ships}){hint}"
     )
+
+
+def weights_digest(model: str | Path) -> str:
+    """SHA-256 (hex) of the file that `model` names. Raises Refusal when it names none."""
+    with locate(model).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -14,10 +14,10 @@ import torch
 import noisette
 from noisette.base.config import require, to_plain
 from noisette.base.errors import Refusal, nearest
-from noisette.base.files import require_writable
+from noisette.base.files import names_in, require_writable
 from noisette.base.shapes import Images, Labels
 from noisette.data.checks import check
-from noisette.data.datasets import load_data
+from noisette.data.datasets import NoTestPart, load_data
 from noisette.data.images import ImageData, to_model
 from noisette.data.split import Index, split
 from noisette.perception.classifier import Classifier, ClassifierConfig
@@ -107,9 +107,7 @@ def _parts(name: str, data_dir: Path | None) -> tuple[Part, Part]:
     check(data, kept, held_out).require_sound()
     try:
         test = load_data(name, data_dir, "test")
-    except Refusal as refusal:
-        if "has no test part" not in str(refusal):
-            raise
+    except NoTestPart:
         require(len(held_out) > 0, f"data set {name} with one image a class", "more, to hold some out")
         return Part("training", data, kept), Part("held-out fifth of the training", data, held_out)
     everything, nothing = split(test.labels, 0)  # which also refuses labels of another kind
@@ -143,9 +141,7 @@ def _measure(network: Classifier, part: Part) -> dict[str, Any]:
 
 def shipped_perceptions() -> list[str]:
     """Names of the classifiers inside the package."""
-    return sorted(
-        entry.name.removesuffix(".safetensors") for entry in SHIPPED.iterdir() if entry.name.endswith(".safetensors")
-    )
+    return names_in(SHIPPED, ".safetensors")
 
 
 def load_perception(classifier: str | Path, device: str = "cpu") -> ClassifierFile:

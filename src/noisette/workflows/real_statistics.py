@@ -250,10 +250,7 @@ def yardsticks(known: RealStatistics, count: int, priors: Priors, progress: Prog
         draws = []
         for seed in range(DRAWS):
             progress("what real images score", seed, DRAWS)
-            labels = known.train.labels
-            rows = draw_own(labels, count, seed)
-            if priors == "equal":
-                rows = draw_equal(labels, count // len(known.real.data.classes), seed)
+            rows = draw_rows(known.train.labels, count, priors, seed)
             draws.append(_scores(known, known.train.pick(rows), priors))
         return {name: torch.tensor([draw[name] for draw in draws], dtype=torch.float64) for name in draws[0]}
 
@@ -276,16 +273,19 @@ def _scores(known: RealStatistics, draw: Seen, priors: Priors) -> dict[str, floa
     }
 
 
+def draw_rows(labels: Labels, count: int, priors: Priors, seed: int = 0) -> Tensor:
+    """Rows of `count` images with these labels: of equal class counts, or as often as the classes come."""
+    if priors == "equal":
+        return draw_equal(labels, count // len(torch.unique(labels)), seed)
+    return draw_own(labels, count, seed)
+
+
 def matched(fake: Seen, reference: Seen, priors: Priors) -> tuple[Seen, Seen]:
     """As many of both, drawn from the larger: equal class counts of equal ones, else any."""
     count = min(len(fake.labels), len(reference.labels))
 
     def draw(seen: Seen) -> Seen:
-        if len(seen.labels) == count:
-            return seen
-        if priors == "equal":
-            return seen.pick(draw_equal(seen.labels, count // len(set(seen.labels.tolist()))))
-        return seen.pick(draw_own(seen.labels, count))
+        return seen if len(seen.labels) == count else seen.pick(draw_rows(seen.labels, count, priors))
 
     return draw(fake), draw(reference)
 

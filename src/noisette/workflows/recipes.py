@@ -4,12 +4,12 @@ import dataclasses
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
-from typing import Any
 
 import tomli_w
 
-from noisette.base.config import from_plain, read_toml, require, to_plain
+from noisette.base.config import flatten, from_plain, read_toml, require, to_plain
 from noisette.base.errors import Refusal, unknown
+from noisette.base.files import names_in
 from noisette.diffusion.objective import DiffusionConfig
 from noisette.models.unet import UNetConfig
 from noisette.training.config import TrainingConfig
@@ -47,7 +47,7 @@ class RunConfig:
 
 def recipe_names() -> list[str]:
     """The recipes inside the package."""
-    return sorted(entry.name.removesuffix(".toml") for entry in RECIPES.iterdir() if entry.name.endswith(".toml"))
+    return names_in(RECIPES, ".toml")
 
 
 def load_recipe(name: str) -> RunConfig:
@@ -71,14 +71,7 @@ def without_horizon(config: RunConfig) -> RunConfig:
 
 def first_difference(one: RunConfig, other: RunConfig) -> str | None:
     """The first setting in which two configurations differ, as "key: one, not other"."""
-
-    def flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-        pairs: dict[str, Any] = {}
-        for key, value in values.items():
-            pairs |= flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
-        return pairs
-
-    left, right = flat(to_plain(one)), flat(to_plain(other))
+    left, right = flatten(to_plain(one)), flatten(to_plain(other))
     for key in [*left, *right]:
         if left.get(key) != right.get(key):
             return f"{key} is {left.get(key)}, not {right.get(key)}"

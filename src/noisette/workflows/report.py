@@ -21,12 +21,12 @@ from noisette.report.words import by, listed, number, percent, spent
 from noisette.workflows import report_again as again
 from noisette.workflows import report_samples as samples
 from noisette.workflows import report_training as training
-from noisette.workflows.evaluate import FORMAT, EvaluationRequest, evaluate
+from noisette.workflows.evaluate import FORMAT, RECORD, EvaluationRequest, evaluate
+from noisette.workflows.model import weights_digest
 from noisette.workflows.perceive import load_perception
 from noisette.workflows.real_statistics import Against
 from noisette.workflows.run_folder import Once, RunFolder, read_table
 
-RECORD = "evaluation.json"
 NONE = "–"
 
 
@@ -112,7 +112,7 @@ def _record(run: RunFolder, beside: Path, request: EvaluationRequest) -> dict[st
     """The evaluation of the run's weights: one that is there, in the run or beside the page, else it is made."""
     model = run.model()
     run.data()  # which refuses other data than the run was trained on
-    wanted = again.weights_digest(run.folder), load_perception(request.classifier).digest
+    wanted = weights_digest(run.folder), load_perception(request.classifier).digest
     for path in (run.folder / RECORD, beside / RECORD):
         found = read_table(path)
         if _is_of(found, *wanted, request):

@@ -1,6 +1,5 @@
 """What a report tells of time, and of how to make the run again: one command, seeds, versions, digests."""
 
-import hashlib
 import platform
 import shlex
 from collections.abc import Mapping
@@ -11,11 +10,11 @@ import numpy as np
 import torch
 
 import noisette
-from noisette.base.config import to_plain
+from noisette.base.config import flatten, to_plain
 from noisette.base.errors import NoisetteError, Refusal
 from noisette.report.page import Part
 from noisette.report.words import spent
-from noisette.workflows.model import locate
+from noisette.workflows.model import weights_digest
 from noisette.workflows.recipes import RunConfig, load_recipe, recipe_names, to_toml
 from noisette.workflows.run_folder import RunFolder
 
@@ -85,12 +84,6 @@ def again(run: RunFolder, record: Mapping[str, Any] | None) -> Part:
     return Part(facts=facts, commands=commands, texts=texts)
 
 
-def weights_digest(folder: Path) -> str:
-    """SHA-256 (hex) of the file that a run folder's samples are drawn with. Raises Refusal where there is none."""
-    with locate(folder).open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def _versions(known: Mapping[str, Any]) -> str:
     return ", ".join(f"{name} {known.get(name, '?')}" for name in ("python", "torch", "noisette"))
 
@@ -100,8 +93,8 @@ def _versions(known: Mapping[str, Any]) -> str:
 
 def train_command(config: RunConfig, out: Path) -> list[str]:
     """The `noisette train` that has this configuration: the recipe that is nearest, and what differs from it."""
-    wanted = _flat(to_plain(config))
-    flags = {name: _flags(wanted, _flat(to_plain(load_recipe(name)))) for name in recipe_names()}
+    wanted = _by_flag(config)
+    flags = {name: _flags(wanted, _by_flag(load_recipe(name))) for name in recipe_names()}
     nearest = min(flags, key=lambda name: len(flags[name]))
     return ["noisette", "train", "--recipe", nearest, *flags[nearest], "--out", str(out)]
 
@@ -123,9 +116,6 @@ def _flags(wanted: Mapping[str, Any], recipe: Mapping[str, Any]) -> list[str]:
     return flags
 
 
-def _flat(values: Mapping[str, Any]) -> dict[str, Any]:
+def _by_flag(config: RunConfig) -> dict[str, Any]:
     """A configuration's settings by their own names, as flags have them."""
-    pairs: dict[str, Any] = {}
-    for name, value in values.items():
-        pairs |= _flat(value) if isinstance(value, dict) else {name: value}
-    return pairs
+    return {key.rpartition(".")[2]: value for key, value in flatten(to_plain(config)).items()}

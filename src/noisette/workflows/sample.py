@@ -112,24 +112,39 @@ def sample_to(model: Model, request: SampleRequest, progress: Callable[[float, i
     steps = len(model.file.spec.sampling_grid(request.sampling)) - 1
     _check_places(request)
 
-    pixels: list[Pixels] = []
     film = _Film(steps if request.film else 0)
-    started, drawn = time.perf_counter(), 0
-    with _Counter(model.file.network) as counter:
-        for batch in model.batches(labels, request.seed, index, request.sampling):
-            for snapshot in batch:
-                film.take(snapshot, drawn)
-                if progress is not None:
-                    progress(drawn + len(snapshot.noisy) * snapshot.step / steps, len(labels))
-            pixels.append(to_uint8(snapshot.denoised))
-            drawn += len(pixels[-1])
-    seconds = time.perf_counter() - started
-
-    images = np.concatenate(pixels)
+    images, sampled = draw_pixels(model, labels, request.seed, index, request.sampling, progress, film.take)
     _write(request, model.classes, images, labels, index)
     if request.film is not None:
         save_film(film.frames(columns_for(min(len(images), FILM_IMAGES), len(model.classes))), request.film)
-    return Sampled(len(images), seconds, counter.rows / len(images))
+    return sampled
+
+
+def draw_pixels(
+    model: Model,
+    labels: Sequence[int],
+    seed: int,
+    index: Sequence[int],
+    sampling: SamplingConfig,
+    progress: Callable[[float, int], None] | None = None,
+    watch: Callable[[Snapshot, int], None] = lambda snapshot, drawn: None,
+) -> tuple[Pixels, Sampled]:
+    """Draw image index[i] of the seed for the i-th label: pixels [N, H, W, C], and what it took.
+
+    progress as in `sample_to`; watch is handed each snapshot, and how many images were drawn before its batch.
+    """
+    pixels: list[Pixels] = []
+    started, drawn = time.perf_counter(), 0
+    with _Counter(model.file.network) as counter:
+        for batch in model.batches(labels, seed, index, sampling):
+            for snapshot in batch:
+                watch(snapshot, drawn)
+                if progress is not None:
+                    progress(drawn + len(snapshot.noisy) * snapshot.step / snapshot.steps, len(labels))
+            pixels.append(to_uint8(snapshot.denoised))
+            drawn += len(pixels[-1])
+    images = np.concatenate(pixels)
+    return images, Sampled(len(images), time.perf_counter() - started, counter.rows / len(images))
 
 
 class _Counter:

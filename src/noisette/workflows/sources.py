@@ -2,7 +2,6 @@
 
 import hashlib
 import math
-import tempfile
 import zipfile
 import zlib
 from collections.abc import Callable
@@ -23,9 +22,9 @@ from noisette.data.images import ImageData
 from noisette.evaluation.yardstick import draw_equal, draw_own
 from noisette.report.pictures import Pixels
 from noisette.weights.model_file import SamplingConfig
-from noisette.workflows.model import Model, load, locate
+from noisette.workflows.model import Model, load, weights_digest
 from noisette.workflows.real_statistics import Priors, Real
-from noisette.workflows.sample import SampleRequest, sample_to
+from noisette.workflows.sample import draw_pixels
 
 FEWEST = 100
 """Samples below which no distance means anything."""
@@ -155,11 +154,7 @@ def draw(
     progress: Callable[[float, int], None] | None = None,
 ) -> Samples:
     """Images of a model, one a label, image i of the seed for the i-th."""
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "samples.npz"
-        sampled = sample_to(model, SampleRequest(sampling, labels, seed=seed, out=path), progress)
-        with np.load(path, allow_pickle=False) as arrays:
-            images, drawn = arrays["images"], arrays["labels"]
+    images, sampled = draw_pixels(model, labels, seed, range(len(labels)), sampling, progress)
     facts = {
         "name": model.name,
         "kind": "model",
@@ -170,7 +165,7 @@ def draw(
         "seconds": round(sampled.seconds, 2),
         "dtype": model.precision,
     }
-    return _as_samples(images, drawn, facts)
+    return _as_samples(images, np.array(labels, np.int64), facts)
 
 
 def finite(sampling: SamplingConfig) -> dict[str, Any]:
@@ -181,7 +176,6 @@ def finite(sampling: SamplingConfig) -> dict[str, Any]:
 def file_digest(name: str) -> str | None:
     """SHA-256 (hex) of the file that a model was loaded from; None for one that was never saved."""
     try:
-        with locate(name).open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        return weights_digest(name)
     except Refusal:
         return None

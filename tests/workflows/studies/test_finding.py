@@ -3,6 +3,7 @@
 import pytest
 from matplotlib.figure import Figure
 
+from noisette.report.words import listed
 from noisette.workflows.studies.finding import (
     Drawn,
     Finding,
@@ -11,7 +12,6 @@ from noisette.workflows.studies.finding import (
     differ,
     floors,
     in_floors,
-    listed,
     percent,
     titled,
     write_finding,

@@ -56,13 +56,13 @@ def test_the_control_starts_at_the_models_own_last_level(own_model, monkeypatch)
     clean = np.zeros((150, 8, 8, 1), np.uint8) + np.uint8(255)  # 1 when scaled; more than a batch
     starts = []
 
-    def walk(denoise, sampler, levels, start, label, draw_noise):
+    def walk(denoise, sampler, levels, start, label, draw_noise, trained):
         starts.append(start)
         assert len(levels) == 13
         assert label.tolist() == [0] * len(start)
         yield Snapshot(12, 12, 0.0, torch.ones_like(start), torch.ones_like(start), 12)
 
-    monkeypatch.setattr(module, "sample", walk)
+    monkeypatch.setattr("noisette.workflows.model.sample", walk)
     told = []
     back = noised_and_back(model, clean, [0] * 150, lambda done, images: told.append((done, images)))
     assert told == [(100, 150), (150, 150)]

@@ -12,7 +12,6 @@ spends 0.5 million evaluations (3 minutes): blobs, which show how a study goes a
 """
 
 import dataclasses
-import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -34,7 +33,7 @@ from noisette.report.pictures import Pixels, grid_picture
 from noisette.training.checkpoint import read_progress
 from noisette.training.log import read_log
 from noisette.weights.model_file import SamplingConfig
-from noisette.workflows.model import LAST_FILE, Model, load, locate
+from noisette.workflows.model import LAST_FILE, Model, load, weights_digest
 from noisette.workflows.recipes import DataConfig, RunConfig, first_difference, load_recipe, read_run_config
 from noisette.workflows.sample import SampleRequest, sample_to
 from noisette.workflows.sources import check_fits
@@ -126,7 +125,7 @@ class Bench:
             "study": self.request.name,
             "short": self.request.short,
             "model": name or "none",
-            "model_digest": "none" if name is None else hashlib.sha256(locate(name).read_bytes()).hexdigest(),
+            "model_digest": "none" if name is None else weights_digest(name),
             "data": self.data.name,
             "data_digest": self.data.digest,
             "classifier": self.request.classifier,

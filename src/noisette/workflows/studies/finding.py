@@ -102,11 +102,6 @@ def too_early(cell: Mapping[str, Any]) -> str:
     )
 
 
-def listed(parts: Sequence[str]) -> str:
-    """`a, b and c`."""
-    return ", ".join(parts[:-1]) + " and " + parts[-1] if len(parts) > 1 else "".join(parts)
-
-
 def titled(words: str, cell: Mapping[str, Any]) -> str:
     """A grid's title: what it is, and its numbers."""
     right, far = cell["label_accuracy"]["value"], in_floors(cell["frechet"])

@@ -16,8 +16,9 @@ from torch import Tensor, nn
 from noisette.base.shapes import NO_CLASS
 from noisette.models.unet import UNet
 from noisette.report.comparisons import grids
+from noisette.report.words import listed
 from noisette.workflows.studies.bench import Bench
-from noisette.workflows.studies.finding import Drawn, Finding, Table, differ, floors, listed, percent, titled, too_early
+from noisette.workflows.studies.finding import Drawn, Finding, Table, differ, floors, percent, titled, too_early
 
 # Taking a part away -------------------------------------------------------------------------------
 

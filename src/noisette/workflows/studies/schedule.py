@@ -14,9 +14,10 @@ from typing import Any
 
 from noisette.diffusion.objective import DiffusionConfig
 from noisette.report.comparisons import Chart, Curve, charts, grids
+from noisette.report.words import listed
 from noisette.workflows.recipes import load_recipe
 from noisette.workflows.studies.bench import Bench
-from noisette.workflows.studies.finding import Drawn, Finding, Table, differ, floors, listed, percent, titled, too_early
+from noisette.workflows.studies.finding import Drawn, Finding, Table, differ, floors, percent, titled, too_early
 
 LABORATORY = "linear"
 

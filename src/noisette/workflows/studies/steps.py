@@ -22,16 +22,14 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-import torch
 
-from noisette.base.seeds import ImageNoise
 from noisette.data.images import to_model, to_uint8
 from noisette.diffusion.noise import BETA_CAP, LevelRange, level_table
 from noisette.diffusion.objective import DiffusionConfig
-from noisette.diffusion.sample import Snapshot, sample
 from noisette.diffusion.samplers import make_sampler
 from noisette.report.comparisons import Chart, charts, grids
 from noisette.report.pictures import Pixels
+from noisette.report.words import listed
 from noisette.weights.model_file import SamplingConfig
 from noisette.workflows.model import BATCH, Model
 from noisette.workflows.recipes import load_recipe
@@ -43,7 +41,6 @@ from noisette.workflows.studies.finding import (
     curve,
     differ,
     floors,
-    listed,
     percent,
     titled,
     too_early,
@@ -150,25 +147,14 @@ def noised_and_back(
 ) -> Pixels:
     """Images [N, H, W, C] noised to the last level of the model's chain and drawn back by all its steps of ddpm.
     progress is told how many are done, and how many there are."""
-    spec = model.file.spec
-    sampling = SamplingConfig("ddpm", steps=spec.diffusion.table_steps)
-    levels, sampler = spec.sampling_grid(sampling), make_sampler(sampling.sampler)
+    sampling = SamplingConfig("ddpm", steps=model.file.spec.diffusion.table_steps)
     back = []
     for first in range(0, len(labels), BATCH):
-        rows = slice(first, first + BATCH)
-        noise = ImageNoise(SEED, "sample", range(len(labels))[rows], model.shape)
-        start = to_model(clean[rows]) + levels[0] * noise.draw()
-        walk: Iterator[Snapshot] = sample(
-            model.denoiser(sampling),
-            sampler,
-            levels,
-            start.to(model.device, memory_format=torch.channels_last),
-            torch.tensor(labels[rows], device=model.device),
-            noise.draw,
-        )
-        with torch.inference_mode():
-            for snapshot in walk:
-                progress(first + len(start) * snapshot.step / snapshot.steps, len(labels))
+        asked = labels[first : first + BATCH]
+        rows = range(first, first + len(asked))
+        start = to_model(clean[first : first + BATCH])
+        for snapshot in model.snapshots(asked, SEED, rows, sampling, start):
+            progress(first + len(rows) * snapshot.step / snapshot.steps, len(labels))
         back.append(to_uint8(snapshot.denoised))
     return np.concatenate(back)
 

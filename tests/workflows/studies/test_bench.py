@@ -82,7 +82,7 @@ def test_the_laboratory_is_the_quick_network_on_a_chain_that_predicts_noise(benc
 
 
 def test_full_and_short_differ_as_promised():
-    assert (FULL.recipe, FULL.images, FULL.batch_size) == ("quick", 100_000, 128)
+    assert (FULL.recipe, FULL.images, FULL.batch_size) == ("quick", 100_000, 64)
     assert FULL.images >= 4 * SHORT.images
     assert FULL.digits > FULL.chain_digits > SHORT.chain_digits
     assert max(FULL.evaluations) == 500

@@ -13,7 +13,7 @@ from noisette.base.files import names_in
 from noisette.diffusion.objective import DiffusionConfig
 from noisette.models.unet import UNetConfig
 from noisette.training.config import TrainingConfig
-from noisette.weights.model_file import SamplingConfig
+from noisette.weights.model_file import ModelSpec, SamplingConfig
 
 RECIPES = resources.files("noisette") / "recipes"
 
@@ -43,6 +43,14 @@ class RunConfig:
     diffusion: DiffusionConfig = DiffusionConfig()
     training: TrainingConfig = TrainingConfig()
     sampling: SamplingConfig = SamplingConfig()
+    init: str | None = None
+    """Begin from the weights of this model (a name that ships, a run folder, a file), with a class table of its own."""
+
+    def beginning_from(self, model: str, spec: ModelSpec) -> "RunConfig":
+        """This configuration for going on from a model: what its weights were trained for is taken from it."""
+        return dataclasses.replace(
+            self, init=model, network=spec.network, diffusion=spec.diffusion, sampling=spec.sampling
+        )
 
 
 def recipe_names() -> list[str]:

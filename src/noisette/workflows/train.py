@@ -44,9 +44,10 @@ from noisette.training.loop import (
     new_state,
     train,
 )
-from noisette.weights.model_file import ModelFile, ModelSpec, save_model
+from noisette.weights.inherit import inherit
+from noisette.weights.model_file import ModelFile, ModelSpec, load_model, save_model
 from noisette.workflows.device import PRECISIONS, Precision, choose_device
-from noisette.workflows.model import BEST_FILE, LAST_FILE, Model, last
+from noisette.workflows.model import BEST_FILE, LAST_FILE, Model, last, locate, weights_digest
 from noisette.workflows.recipes import RunConfig, first_difference, read_run_config, to_toml, without_horizon
 
 SAVE_SECONDS = 60.0
@@ -86,6 +87,7 @@ class Settled:
     threads: int
     precision: Precision
     data_digest: str
+    init_digest: str | None
     python: str
     torch: str
     noisette: str
@@ -151,6 +153,8 @@ class Run:
 
         network = self.spec.new_network()
         network.initialise(generator(training.seed, "weights"))
+        if config.init is not None:
+            self._begin_from(config.init, network)
         if alter is not None:
             alter(network)
             self.card["altered"] = alter.__name__
@@ -163,12 +167,21 @@ class Run:
         self.plan = self._make_plan(report, network)
         self.track = _tensorboard(out) if tensorboard else None  # writes a file: nothing is refused after it
 
+    def _begin_from(self, model: str, network: UNet) -> None:
+        """Give the network the weights of a model. Raises Refusal where they would mean something else."""
+        source = load_model(locate(model))
+        for name in ("parameterisation", "data_std"):
+            own, trained = getattr(self.spec.diffusion, name), getattr(source.spec.diffusion, name)
+            require(own == trained, f"--{name.replace('_', '-')} {own}", f"{trained}, as {model} was trained with")
+        inherit(network, self.spec.classes, source)
+
     @property
     def _state_file(self) -> Path:
         return self.out / "state.safetensors"
 
     def _settle(self, resumed: bool) -> Settled:
         file, digest, device = self.out / "run.json", self.card["data_digest"], str(self.device)
+        init = self.config.init and weights_digest(self.config.init)
         if resumed and file.exists():
             settled = _read_settled(file)
             if settled.data_digest != digest:
@@ -177,6 +190,9 @@ class Run:
                 )
             if settled.device != device:
                 raise Refusal(f"{self.out} began on device {settled.device!r}: expected that one, found {device!r}")
+            require(
+                settled.init_digest == init, f"--init {self.config.init} of other weights", "those this run began from"
+            )
             torch.set_num_threads(settled.threads)
             self.rate = self._measured_rate(settled.precision)
             return settled
@@ -185,7 +201,7 @@ class Run:
         precision = max(rates, key=lambda name: rates[name])
         self.rate = rates[precision]
         versions = platform.python_version(), str(torch.__version__), noisette.__version__
-        return Settled(device, torch.get_num_threads(), precision, digest, *versions)
+        return Settled(device, torch.get_num_threads(), precision, digest, init, *versions)
 
     def _measured_rate(self, precision: Precision) -> float:
         """Images a second of gradients in a precision, from a timed batch on a copy of the network."""

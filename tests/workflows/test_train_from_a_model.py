@@ -10,10 +10,9 @@ import noisette.workflows.train as module
 from noisette.base.errors import Refusal
 from noisette.cli import main
 from noisette.training.config import TrainingConfig
-from noisette.training.loop import Stepped
 from noisette.weights.model_file import load_model, save_model
 from noisette.workflows.recipes import DataConfig, RunConfig, read_run_config
-from noisette.workflows.train import Run
+from noisette.workflows.train import Run, Stopped
 
 TRAINING = TrainingConfig(images=64, batch_size=16, validate_every=32, validation_images=10, warmup_images=0)
 
@@ -53,9 +52,9 @@ def test_it_begins_with_the_model_s_weights_and_diffusion(source, tmp_path):
 def test_stopped_and_resumed_it_is_the_unbroken_run(source, tmp_path):
     config = config_from(source)
     list(Run(config, tmp_path / "whole", device="cpu").events())
-    stop = False
-    for event in Run(config, tmp_path / "broken", device="cpu").events(lambda: stop):
-        stop = isinstance(event, Stepped) and event.images_seen == 16
+    begun = Run(config, tmp_path / "broken", device="cpu")
+    events = list(begun.events(lambda: begun.state.progress.images_seen == 16))
+    assert events[-1] == Stopped(16)
     list(Run(config, tmp_path / "broken", device="cpu").events())
     whole, broken = tensors(tmp_path / "whole"), tensors(tmp_path / "broken")
     assert all(torch.equal(whole[name], broken[name]) for name in whole)

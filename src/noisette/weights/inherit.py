@@ -28,7 +28,7 @@ def inherit(network: UNet, classes: Sequence[str], source: ModelFile) -> tuple[s
     )
     weights = source.network.state_dict()
     rows = weights[CLASS_TABLE]  # [classes + 1, E], the last is "no class"
-    known = {name: row for name, row in zip(spec.classes, rows[:-1], strict=True)}
+    known = dict(zip(spec.classes, rows[:-1], strict=True))
     weights[CLASS_TABLE] = torch.stack([*(known.get(name, rows[-1]) for name in classes), rows[-1]])
     try:
         network.load_state_dict(weights, strict=True)

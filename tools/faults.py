@@ -194,6 +194,66 @@ FAULTS = (
             "purpose, int(index))": "purpose, len(self.shape))",
         },
     ),
+    *planted_in(
+        "distances",
+        "evaluation/distances.py",
+        "evaluation/test_distances.py",
+        {
+            "metric.update(other.double(), real=True)": "metric.update(2 * other.double(), real=True)",
+            "frechet(fake[rows], reference)": "frechet(fake, reference[rows])",
+            "return size**2 / 2 * distances": "return size**2 * distances",
+            "size) + _within(among_reals": "size) - _within(among_reals",
+        },
+    ),
+    *planted_in(
+        "manifold",
+        "evaluation/manifold.py",
+        "evaluation/test_manifold.py",
+        {
+            "k: int = 5) -> Manifold": "k: int = 4) -> Manifold",
+            "covered += (holds @ kept.T > 0)": "covered += (holds @ kept.T > 1)",
+            "density = kept @ held_by / k": "density = kept @ held_by",
+            "= math.inf  # no neighbour of itself": "= 0.0",
+        },
+    ),
+    *planted_in(
+        "labels",
+        "evaluation/labels.py",
+        "evaluation/test_labels.py",
+        {
+            "labels[asked] * classes + guesses[asked]": "guesses[asked] * classes + labels[asked]",
+            "(len(own) * (len(own) - 1))": "len(own) ** 2",
+            "(len(counts) - 1) / 2": "len(counts) / 2",
+        },
+    ),
+    *planted_in(
+        "memorisation",
+        "evaluation/memorisation.py",
+        "evaluation/test_memorisation.py",
+        {
+            "held_out.distances.double().quantile(CLOSEST)": "fake.distances.double().quantile(CLOSEST)",
+            "fake.distances.argsort(stable=True)": "fake.distances.argsort(stable=True, descending=True)",
+        },
+    ),
+    *planted_in(
+        "intervals",
+        "evaluation/intervals.py",
+        "evaluation/test_intervals.py",
+        {
+            "freedom * left_out.double().var": "left_out.double().var",
+            "order[labels[order].argsort(stable=True)]": "order.sort().values",
+            "share * (1 - share) / count +": "share * (1 - share) +",
+        },
+    ),
+    *planted_in(
+        "yardsticks",
+        "evaluation/yardstick.py",
+        "evaluation/test_yardstick.py",
+        {
+            '"draw", label))[:per_class]': '"draw", label))[:1].repeat(per_class)',
+            'torch.randperm(len(labels), generator=generator(seed, "draw"))[:count]': "torch.arange(count)",
+        },
+    ),
 )
 
 

@@ -174,3 +174,11 @@ def test_the_same_number_every_time_and_the_global_generator_untouched(measure):
     assert torch.equal(torch.get_rng_state(), before)
     torch.manual_seed(2)
     assert measure(one, other) == first
+
+
+def test_the_interval_is_of_other_samples_not_of_another_reference():
+    points = torch.tensor([[0.0, 1.0], [2.0, -1.0]]).repeat_interleave(20, 0)  # each group to be left out is alike
+    reference = torch.randn(40, 2, generator=torch.Generator().manual_seed(0))
+    labels = torch.arange(2).repeat_interleave(20)
+    found = frechet_interval(points, reference, labels)
+    assert found.high - found.low < 1e-6 < found.value

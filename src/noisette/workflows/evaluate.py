@@ -64,7 +64,8 @@ USEFULNESS_IMAGES = 50_000
 """Images that each of the two classifiers behind the usefulness sees: a minute or so."""
 QUANTILES = (0.0, 0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99, 1.0)
 BETTER = {
-    **dict.fromkeys(("label_accuracy", "precision", "recall", "density", "coverage", "diversity", "usefulness"), "up"),
+    **dict.fromkeys(("label_accuracy", "precision", "recall", "density", "coverage", "usefulness"), "up"),
+    "diversity": "near",
     **dict.fromkeys(("frechet", "kernel", "memorised_feature", "memorised_pixel"), "down"),
 }
 

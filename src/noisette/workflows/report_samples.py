@@ -201,7 +201,7 @@ METRICS: dict[str, tuple[str, str, Callable[[float], str]]] = {
 }
 """How each metric of a record is told: its name, what it says, how its numbers are written."""
 
-ARROWS = {"up": "higher", "down": "lower"}
+ARROWS = {"up": "higher", "down": "lower", "near": "near real"}
 
 
 def _rows(name: str, found: Mapping[str, Any]) -> list[Row]:

@@ -11,10 +11,12 @@ import sys
 import pytest
 from safetensors.torch import load_file, save_file
 
+from noisette.base.files import digest_of
 from noisette.cli import main
 from noisette.weights.model_file import save_model
 
 TRAIN = "train --data mnist-5k --recipe demo"
+STATE = "checkpoints/000000512-validated.safetensors"
 
 CASES = {
     # what is asked for
@@ -51,7 +53,7 @@ CASES = {
     "missing file": ("sample nowhere.safetensors --per-class 1", "no model 'nowhere.safetensors'"),
     "corrupt file": ("sample corrupt.safetensors --per-class 1", "corrupt.safetensors is not a readable model"),
     "half a file": ("info half.safetensors", "half.safetensors is not a readable model"),
-    "another format": ("info run/state.safetensors", "expected a model of format"),
+    "another format": (f"info run/{STATE}", "expected a model of format"),
     "another network": (
         "sample misfit.safetensors --per-class 1",
         "misfit.safetensors holds weights of another network",
@@ -79,8 +81,11 @@ CASES = {
     "no run": (f"{TRAIN} --out full", "full is not empty and holds no run"),
     "a file": (f"{TRAIN} --out file", "file is a file"),
     "below a file": (f"{TRAIN} --out file/new", "cannot write file/new"),
-    "state of another network": ("tiny --out misfit", "misfit/state.safetensors belongs to another network"),
-    "corrupt state": ("tiny --out corrupt-state", "corrupt-state/state.safetensors is not a readable state"),
+    "state of another network": ("tiny --out misfit", f"misfit/{STATE} belongs to another network"),
+    "corrupt states": (
+        "tiny --out corrupt-states",
+        "no checkpoint in corrupt-states/checkpoints is whole: .* or remove",
+    ),
     "corrupt config": ("tiny --out corrupt-config", "corrupt-config/config.toml is not valid TOML"),
     "run of other data": ("tiny --out other-data", "other-data was trained on other data"),
 }
@@ -107,9 +112,9 @@ def place(tmp_path, monkeypatch, finished_run, tiny_model):
     wider = dataclasses.replace(model.spec, network=dataclasses.replace(model.spec.network, widths=(16,)))
     save_model(tmp_path / "misfit.safetensors", dataclasses.replace(model, spec=wider))
 
-    for name in ("run", "misfit", "corrupt-state", "corrupt-config", "other-data"):
+    for name in ("run", "misfit", "corrupt-states", "corrupt-config", "other-data"):
         shutil.copytree(finished_run, tmp_path / name)
-    state = tmp_path / "misfit" / "state.safetensors"
+    state = tmp_path / "misfit" / STATE
     tensors = load_file(state)
     save_file(
         {
@@ -119,7 +124,11 @@ def place(tmp_path, monkeypatch, finished_run, tiny_model):
         state,
         metadata={"format": "noisette-state-1", "progress": "{}"},
     )
-    (tmp_path / "corrupt-state" / "state.safetensors").write_bytes(b"\xff" * 1000)
+    checkpoint = {"file": state.name, "size": state.stat().st_size, "sha256": digest_of(state)}
+    manifest = {"format": "noisette-checkpoints-1", "checkpoints": [checkpoint]}
+    (state.parent / "manifest.json").write_text(json.dumps(manifest))
+    for state in (tmp_path / "corrupt-states" / "checkpoints").glob("*.safetensors"):
+        state.write_bytes(b"\xff" * 1000)
     (tmp_path / "corrupt-config" / "config.toml").write_text("[dataset\n")
     settled = tmp_path / "other-data" / "run.json"
     settled.write_text(json.dumps(json.loads(settled.read_text()) | {"data_digest": "0" * 64}))

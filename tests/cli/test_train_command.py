@@ -37,10 +37,11 @@ def test_the_plan_is_told_before_and_the_end_after(tiny, tmp_path, capsys):
 
 
 def test_a_finished_run_says_so(tiny, run_folder, capsys):
-    before = (run_folder / "state.safetensors").read_bytes()
+    (state,) = run_folder.glob("checkpoints/000000512*.safetensors")
+    before = state.read_bytes()
     assert main([*tiny, "512", "--out", str(run_folder)]) == 0
     assert "finished, horizon reached: 512 images" in capsys.readouterr().out
-    assert (run_folder / "state.safetensors").read_bytes() == before
+    assert state.read_bytes() == before
 
 
 def test_a_later_horizon_goes_on(tiny, run_folder, capsys):

@@ -29,6 +29,7 @@ from noisette.models.unet import UNet, UNetConfig
 from noisette.training.config import TrainingConfig
 from noisette.training.log import read_log
 from noisette.training.loop import Diverged, Finished, Stepped, Validated, new_state, train
+from noisette.training.manifest import Checkpoints
 from noisette.weights.model_file import SamplingConfig, load_model
 from noisette.workflows.model import load
 from noisette.workflows.recipes import (
@@ -100,13 +101,19 @@ class StopAfter:
         return isinstance(event, self.kind) and event.images_seen == self.images
 
 
+def newest(folder: Path) -> Path:
+    path = Checkpoints(folder / "checkpoints").newest
+    assert path is not None
+    return path
+
+
 def tensors(path: Path) -> dict[str, torch.Tensor]:
     with safe_open(path, framework="pt") as file:
         return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
 
 
 def progress(folder: Path) -> dict[str, Any]:
-    with safe_open(folder / "state.safetensors", framework="pt") as file:
+    with safe_open(newest(folder), framework="pt") as file:
         return {key: value for key, value in json.loads(file.metadata()["progress"]).items() if key != "seconds"}
 
 
@@ -125,7 +132,8 @@ def assert_same_run(one: Path, two: Path) -> None:
     """Weights, average, optimisers, progress, best and last model, log and pictures; all but the seconds."""
     assert log(one) == log(two)
     assert progress(one) == progress(two)
-    for name in ("state.safetensors", "best.safetensors", "last.safetensors"):
+    assert newest(one).name == newest(two).name
+    for name in (f"checkpoints/{newest(one).name}", "best.safetensors", "last.safetensors"):
         left, right = tensors(one / name), tensors(two / name)
         assert left.keys() == right.keys()
         for key in left:
@@ -213,17 +221,18 @@ def killed_after_the_log_and_the_best_went_on(out: Path, unbroken: Path) -> None
     """The last state that reached the disk is older than the log and the best model."""
     best = first_best_after(unbroken, 96)
     run(CONFIG, out, StopAfter(96))
-    shutil.copy(out / "state.safetensors", out.parent / "old-state")
+    shutil.copytree(out / "checkpoints", out.parent / "old")
     before = (out / "best.safetensors").read_bytes()
     run(CONFIG, out, StopAfter(best + 32))
     assert (out / "best.safetensors").read_bytes() != before
-    shutil.move(out.parent / "old-state", out / "state.safetensors")
+    shutil.rmtree(out / "checkpoints")
+    shutil.move(out.parent / "old", out / "checkpoints")
 
 
 def killed_before_the_first_save(out: Path, unbroken: Path) -> None:
     run(CONFIG, out, StopAfter(128, Validated))
-    for name in ("state.safetensors", "last.safetensors"):
-        (out / name).unlink()
+    shutil.rmtree(out / "checkpoints")
+    (out / "last.safetensors").unlink()
 
 
 def killed_while_it_wrote_a_line(out: Path, unbroken: Path) -> None:
@@ -286,7 +295,7 @@ def test_all_that_has_a_memory_was_at_work(unbroken):
     warm = [record["learning_rate"] for record in steps if record["images_seen"] <= 200]
     assert warm == sorted(warm)
     assert warm[0] < warm[-1]
-    state = tensors(unbroken / "state.safetensors")
+    state = tensors(newest(unbroken))
     moments = [name for name in state if name.startswith("optimizer.")]
     assert {name.rsplit(".", 1)[1] for name in moments} == {"momentum", "exp_avg", "exp_avg_sq", "step"}
     assert all(state[name].any() for name in moments)
@@ -321,12 +330,18 @@ def test_the_seed_decides_the_order_and_the_weights_and_the_split_seed_what_is_h
 def test_a_run_folder_holds_what_it_promises(unbroken):
     assert sorted(path.name for path in unbroken.iterdir()) == [
         "best.safetensors",
+        "checkpoints",
         "config.toml",
         "last.safetensors",
         "metrics.jsonl",
         "run.json",
+        "run.lock",
         "samples",
-        "state.safetensors",
+    ]
+    assert sorted(path.name for path in (unbroken / "checkpoints").iterdir()) == [
+        "000000576-validated.safetensors",
+        "000000640-validated.safetensors",
+        "manifest.json",
     ]
     assert read_run_config(unbroken / "config.toml") == CONFIG
     settled = json.loads((unbroken / "run.json").read_text())
@@ -340,7 +355,7 @@ def test_a_run_folder_holds_what_it_promises(unbroken):
 
 
 def test_the_models_are_the_average_and_carry_their_card(unbroken):
-    state = tensors(unbroken / "state.safetensors")
+    state = tensors(newest(unbroken))
     last = tensors(unbroken / "last.safetensors")
     assert {f"average.{name}" for name in last} == {name for name in state if name.startswith("average.")}
     assert all(torch.equal(last[name], state[f"average.{name}"]) for name in last)
@@ -533,8 +548,8 @@ def test_a_folder_of_something_else_and_a_file_are_refused(tmp_path):
         ("run.json", lambda text: text.replace(b"threads", b"thread"), r"run\.json"),
         ("run.json", lambda text: text.replace(b"float32", b"float12"), r"run\.json"),
         ("run.json", lambda text: b"[]", r"run\.json"),
-        ("state.safetensors", lambda text: text[:-100], r"state\.safetensors is not a readable state"),
-        ("state.safetensors", lambda text: b"", r"state\.safetensors is not a readable state"),
+        ("checkpoints/manifest.json", lambda text: text[:-9], r"manifest\.json is not a manifest"),
+        ("checkpoints/manifest.json", lambda text: text.replace(b"-1", b"-2"), r"expected 'noisette-checkpoints-1'"),
         ("metrics.jsonl", lambda text: b"\0\n" + text, r"metrics\.jsonl line 1 is not a record"),
     ],
     ids=range(10),
@@ -615,12 +630,14 @@ def test_a_run_that_diverges_names_the_last_good_checkpoint(tmp_path, monkeypatc
         return batch
 
     monkeypatch.setattr(Batches, "at", spoiled)
-    expected = rf"images 48 to 63: loss nan.*last good checkpoint: .*{out.name}.*state\.safetensors at 32 images"
+    expected = (
+        rf"images 48 to 63: loss nan.*last good checkpoint: .*{out.name}.*000000032-validated\.safetensors at 32 images"
+    )
     with pytest.raises(Diverged, match=expected) as caught:
         run(SMALL, out)
     assert "\n" not in str(caught.value)
     assert [record["images_seen"] for record in log(out)] == [16, 32, 32, 48]
-    assert all(torch.isfinite(value).all() for value in tensors(out / "state.safetensors").values())
+    assert all(torch.isfinite(value).all() for value in tensors(newest(out)).values())
     monkeypatch.setattr(Batches, "at", draw)
     assert run(SMALL, out)[-1] == Finished(64, "horizon reached")
     monkeypatch.setattr(Batches, "at", spoiled)

@@ -82,11 +82,13 @@ def plan_lines(run: Run) -> list[str]:
     verdict = "sound" if not report.warnings else "usable: " + "; ".join(report.warnings)
     begun = f"from image {plan.images_seen:,} on, " if plan.images_seen else ""
     left = "no horizon" if plan.seconds_left is None else f"about {duration(plan.seconds_left)}"
+    gone_on = f"resumed  {plan.damage}: going on from the checkpoint before it, at {plan.images_seen:,} images"
     return [
         f"data     {report.name}: {train:,} images to train on, {held_out:,} to validate on; {verdict}",
         f"network  {plan.parameters:,} parameters, {plan.multiply_adds / 1e6:,.1f} million multiply-adds an image",
         f"machine  {plan.device}, threads: {plan.threads}, {plan.precision}; {plan.rate:,.0f} images/s when timed",
         f"time     {begun}{left}, validations besides",
+        *([gone_on] if plan.damage else []),
     ]
 
 

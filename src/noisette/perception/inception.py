@@ -8,7 +8,6 @@ torch-fidelity use. Nothing is unpickled here, so they come as safetensors (once
     save_file(torch.load("pt_inception-2015-12-05-6726825d.pth", weights_only=True), "inception.safetensors")
 """
 
-import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +19,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from noisette.base.errors import Refusal, one_line
-from noisette.base.files import existing_file
+from noisette.base.files import digest_of, existing_file
 from noisette.base.shapes import Images
 
 FEATURES = 2048
@@ -184,8 +183,7 @@ def load_inception(path: Path, device: torch.device) -> InceptionFile:
         network.load_state_dict(counts | weights, assign=True)
     except RuntimeError as error:
         raise Refusal(f"{path} holds no Inception weights: {one_line(error)[:200]}") from error
-    with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    digest = digest_of(path)
     network.requires_grad_(False).eval()
     network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     return InceptionFile(network, digest)

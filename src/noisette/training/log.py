@@ -2,11 +2,12 @@
 
 import dataclasses
 import json
+import os
 from pathlib import Path
 from typing import Any
 
-from noisette.base.errors import NoisetteError, Refusal
-from noisette.base.files import write_text
+from noisette.base.errors import Refusal
+from noisette.base.files import write_text, writing
 from noisette.training.loop import Event, Finished, Progress, Stepped, Validated
 
 NAMES = {Stepped: "step", Validated: "validation", Finished: "finished"}
@@ -19,16 +20,22 @@ class Log:
         """Open the log for a run that stands at `progress`: lines of a future that was lost are dropped."""
         kept = [record for record in read_log(path) if _happened(record, progress)] if path.exists() else []
         write_text(path, "".join(json.dumps(record) + "\n" for record in kept))
-        self._file = path.open("a", encoding="utf-8")
+        self._path = path
+        with writing(path):
+            self._file = path.open("ab", buffering=0)  # a buffer would fail again when it is closed on a full disk
 
     def write(self, event: Event, seconds: float) -> None:
         """Append one event and hand it to the operating system."""
         record = {"event": NAMES[type(event)], **dataclasses.asdict(event), "seconds": round(seconds, 3)}
-        try:
-            self._file.write(json.dumps(record) + "\n")
-            self._file.flush()
-        except OSError as error:
-            raise NoisetteError(f"cannot write {self._file.name}: {error.strerror or error}") from error
+        line = (json.dumps(record) + "\n").encode()
+        with writing(self._path):
+            while line:
+                line = line[self._file.write(line) :]
+
+    def sync(self) -> None:
+        """See that all lines are on the disk: a checkpoint must not outlast the log of how it came about."""
+        with writing(self._path):
+            os.fsync(self._file.fileno())
 
     def close(self) -> None:
         """Close the file."""

@@ -1,7 +1,6 @@
 """A model to sample from: by the name that ships, a run folder or a file."""
 
 import dataclasses
-import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from importlib import resources
@@ -13,7 +12,7 @@ from torch import Tensor
 
 from noisette.base.config import require
 from noisette.base.errors import Refusal, nearest, unknown
-from noisette.base.files import names_in
+from noisette.base.files import digest_of, names_in
 from noisette.base.seeds import ImageNoise
 from noisette.base.shapes import NO_CLASS, Images
 from noisette.diffusion.precondition import Denoiser
@@ -198,5 +197,4 @@ def locate(model: str | Path) -> Path:
 
 def weights_digest(model: str | Path) -> str:
     """SHA-256 (hex) of the file that `model` names. Raises Refusal when it names none."""
-    with locate(model).open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return digest_of(locate(model))

@@ -1,9 +1,12 @@
 """Train a model into a run folder, or go on with the run that is there.
 
-A run folder holds config.toml (what decides the result), run.json (what was settled on this machine), state.safetensors
-(to resume), metrics.jsonl, samples/ (a grid of the average at each validation), best.safetensors and last.safetensors.
+A run folder holds config.toml (what decides the result), run.json (what was settled on this machine), checkpoints/ (to
+resume), metrics.jsonl, samples/ (a grid of the average at each validation), best.safetensors and last.safetensors. A
+process that trains holds the folder's lock. Whatever moment it is killed at, what its newest checkpoint does not know
+is dropped or written again by the process that resumes.
 """
 
+import contextlib
 import copy
 import dataclasses
 import json
@@ -20,7 +23,8 @@ import torch
 import noisette
 from noisette.base.config import from_plain, require, to_plain
 from noisette.base.errors import NoisetteError, Refusal, one_line
-from noisette.base.files import require_writable, write_text
+from noisette.base.files import remove_unfinished, require_writable, write_text, writing
+from noisette.base.lock import FolderLock, locked, unused
 from noisette.base.seeds import generator
 from noisette.base.shapes import NO_CLASS
 from noisette.data.batches import Batch, Batches
@@ -31,7 +35,7 @@ from noisette.data.split import split
 from noisette.diffusion.objective import Objective
 from noisette.models.unet import UNet, multiply_adds
 from noisette.report.pictures import grid_picture, save_picture
-from noisette.training.checkpoint import load_state, read_progress, save_state
+from noisette.training.checkpoint import load_state, read_progress
 from noisette.training.log import Log
 from noisette.training.loop import (
     Diverged,
@@ -44,6 +48,7 @@ from noisette.training.loop import (
     new_state,
     train,
 )
+from noisette.training.manifest import Checkpoints
 from noisette.weights.inherit import inherit
 from noisette.weights.model_file import ModelFile, ModelSpec, load_model, save_model
 from noisette.workflows.device import PRECISIONS, Precision, choose_device
@@ -52,6 +57,7 @@ from noisette.workflows.recipes import RunConfig, first_difference, read_run_con
 
 SAVE_SECONDS = 60.0
 PREVIEW_IMAGES, PREVIEW_STEPS = 60, 20
+CHECKPOINTS = "checkpoints"
 
 
 @dataclass(frozen=True)
@@ -59,6 +65,7 @@ class Plan:
     """What is about to be trained, known before the first step.
 
     rate: images a second that a timed batch promises. seconds_left: until the horizon at that rate (None: no horizon).
+    damage: what is wrong with the newest checkpoint, so that the run goes on from the one before (None: nothing).
     """
 
     report: Report
@@ -70,6 +77,7 @@ class Plan:
     rate: float
     images_seen: int
     seconds_left: float | None
+    damage: str | None
 
 
 @dataclass(frozen=True)
@@ -123,6 +131,7 @@ class Run:
         )
         self.config, self.out, self.command = config, out, command
         resumed = _check_folder(config, out)
+        self.checkpoints = _checkpoints(out, resumed)
         self.device = choose_device(device)
 
         data = load_data(config.dataset.data, data_dir)
@@ -162,10 +171,11 @@ class Run:
         self.state = new_state(network, training)
         self.objective = Objective(self.spec.diffusion)
         self.settled = self._settle(resumed)
-        if resumed and self._state_file.exists():
-            load_state(self._state_file, self.state)
+        if self.checkpoints.newest is not None:
+            load_state(self.checkpoints.newest, self.state)
         self.plan = self._make_plan(report, network)
-        self.track = _tensorboard(out) if tensorboard else None  # writes a file: nothing is refused after it
+        self._open_track = _tensorboard() if tensorboard else None
+        self.track: Any = None
 
     def _begin_from(self, model: str, network: UNet) -> None:
         """Give the network the weights of a model. Raises Refusal where they would mean something else."""
@@ -174,10 +184,6 @@ class Run:
             own, trained = getattr(self.spec.diffusion, name), getattr(source.spec.diffusion, name)
             require(own == trained, f"--{name.replace('_', '-')} {own}", f"{trained}, as {model} was trained with")
         inherit(network, self.spec.classes, source)
-
-    @property
-    def _state_file(self) -> Path:
-        return self.out / "state.safetensors"
 
     def _settle(self, resumed: bool) -> Settled:
         file, digest, device = self.out / "run.json", self.card["data_digest"], str(self.device)
@@ -228,16 +234,25 @@ class Run:
             self.rate,
             progress.images_seen,
             max(0.0, min(limits)) if limits else None,
+            self.checkpoints.damage,
         )
 
     def events(self, stop: Callable[[], bool] = lambda: False) -> Iterator[Event | Stopped]:
         """Train; yield each event after its files are written. `stop` is asked after each: when true, the state is
-        saved, Stopped is yielded and the run may be resumed later."""
+        saved, Stopped is yielded and the run may be resumed later. Raises Refusal when another process is at it."""
+        with locked(self.out) as lock:
+            _check_folder(self.config, self.out)
+            require(self.checkpoints.unchanged(), f"{self.out} changed by another process", "to be prepared anew")
+            yield from self._events(stop, lock)
+
+    def _events(self, stop: Callable[[], bool], lock: FolderLock) -> Iterator[Event | Stopped]:
+        self._tidy()
         write_text(self.out / "config.toml", to_toml(self.config))
         write_text(self.out / "run.json", json.dumps(dataclasses.asdict(self.settled), indent=1) + "\n")
         log = Log(self.out / "metrics.jsonl", self.state.progress)
         saved_at = time.monotonic()
         try:
+            self._start_track()
             for event in train(
                 self.state,
                 self.objective,
@@ -246,16 +261,17 @@ class Run:
                 self.held_out,
                 PRECISIONS[self.settled.precision],
             ):
+                lock.require_in_place()
                 log.write(event, self.state.progress.seconds)
                 self._track(event)
                 if isinstance(event, Validated):
                     self._write_validated(event)
                 if not isinstance(event, Stepped) or time.monotonic() - saved_at > SAVE_SECONDS:
-                    self._save()
+                    self._save(log)
                     saved_at = time.monotonic()
                 yield event
                 if stop() and not isinstance(event, Finished):
-                    self._save()
+                    self._save(log)
                     yield Stopped(event.images_seen)
                     return
         except Diverged as error:
@@ -263,16 +279,29 @@ class Run:
         finally:
             log.close()
             if self.track is not None:
-                self.track.close()
+                with writing(self.out / "tensorboard"):
+                    self.track.close()
+
+    def _tidy(self) -> None:
+        """Remove what a killed process left half-written, and the grids of a future that was lost."""
+        samples = self.out / "samples"
+        with writing(self.out):
+            remove_unfinished(self.out)
+            remove_unfinished(samples)
+            self.checkpoints.tidy()
+            for path in samples.glob("[0-9]*.png"):
+                if int(path.stem) > self.state.progress.validated_at:
+                    path.unlink()
 
     def _last_good(self) -> str:
-        if not self._state_file.exists():
-            return "none was saved yet"
-        return f"{self._state_file} at {read_progress(self._state_file).images_seen} images"
+        newest = self.checkpoints.newest
+        return "none was saved yet" if newest is None else f"{newest} at {read_progress(newest).images_seen} images"
 
-    def _save(self) -> None:
+    def _save(self, log: Log) -> None:
+        """The checkpoint comes last: when it counts, all that it knows of is on the disk."""
         self._save_model(LAST_FILE)
-        save_state(self._state_file, self.state)
+        log.sync()
+        self.checkpoints.save(self.state)
 
     def _save_model(self, name: str) -> None:
         progress = self.state.progress
@@ -293,8 +322,15 @@ class Run:
         picture = preview(self.spec, _average(self.state), self.device)
         save_picture(picture, self.out / "samples" / f"{event.images_seen:09d}.png")
 
+    def _start_track(self) -> None:
+        if self._open_track is not None:
+            with writing(self.out / "tensorboard"):
+                self.track = self._open_track(str(self.out / "tensorboard"))
+
     def _track(self, event: Event) -> None:
-        if self.track is not None and not isinstance(event, Finished):
+        if self.track is None or isinstance(event, Finished):
+            return
+        with writing(self.out / "tensorboard"):
             kind = "training" if isinstance(event, Stepped) else "validation"
             self.track.add_scalar(f"loss/{kind}", event.loss, event.images_seen)
             if isinstance(event, Stepped):
@@ -343,8 +379,8 @@ def _check_folder(config: RunConfig, out: Path) -> bool:
     """Whether `out` holds this very run, to be resumed. Raises Refusal when it belongs to anything else."""
     if out.exists() and not out.is_dir():
         raise Refusal(f"--out {out} is a file: expected a new folder or the folder of this run")
-    if not out.exists() or not any(out.iterdir()):
-        require_writable(out / "config.toml")
+    require_writable(out / "config.toml")
+    if unused(out):
         return False
     file = out / "config.toml"
     if not file.exists():
@@ -355,9 +391,16 @@ def _check_folder(config: RunConfig, out: Path) -> bool:
     return True
 
 
-def _tensorboard(out: Path) -> Any:
+def _checkpoints(out: Path, resumed: bool) -> Checkpoints:
+    """Those of a run; while they are looked at, no other process may be training it."""
+    with locked(out) if resumed else contextlib.nullcontext():
+        return Checkpoints(out / CHECKPOINTS)
+
+
+def _tensorboard() -> Any:
+    """What opens a log for TensorBoard in a folder: it writes at once, so only when training begins."""
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError as error:
         raise NoisetteError("--tensorboard needs the extra 'track': pip install 'noisette[track]'") from error
-    return SummaryWriter(str(out / "tensorboard"))
+    return SummaryWriter

@@ -27,18 +27,20 @@ import noisette
 from noisette.base.config import require, to_plain
 from noisette.base.errors import NoisetteError, Refusal, one_line
 from noisette.base.files import require_writable, whole_file, write_text
+from noisette.base.lock import unused
 from noisette.diffusion.objective import DiffusionConfig
 from noisette.models.unet import UNet
 from noisette.report.pictures import Pixels, grid_picture
 from noisette.training.checkpoint import read_progress
 from noisette.training.log import read_log
+from noisette.training.manifest import Checkpoints
 from noisette.weights.model_file import SamplingConfig
 from noisette.workflows.model import LAST_FILE, Model, load, weights_digest
 from noisette.workflows.recipes import DataConfig, RunConfig, first_difference, load_recipe, read_run_config
 from noisette.workflows.sample import SampleRequest, sample_to
 from noisette.workflows.sources import check_fits
 from noisette.workflows.studies.judge import Judge
-from noisette.workflows.train import Run
+from noisette.workflows.train import CHECKPOINTS, Run
 
 FORMAT, RESULTS = "noisette-study-1", "results.json"
 SEED = 0
@@ -207,8 +209,8 @@ class Bench:
     # Cells ----------------------------------------------------------------------------------------
 
     def plan(self, cells: int) -> None:
-        """Say how many cells the study will have, and make its folder."""
-        self._total = cells
+        """Say how many cells the study will have, and make its folder, which this process holds."""
+        self._total, self.cells = cells, _read_cells(self.out, self.settings)
         self.save()
         done = f", {len(self.cells)} of them measured before" if self.cells else ""
         self._say(
@@ -283,13 +285,13 @@ class Bench:
 
 def _finished(folder: Path, config: RunConfig) -> bool:
     """Whether the run of exactly this configuration has seen all its images."""
-    state, settings = folder / "state.safetensors", folder / "config.toml"
-    if not (state.exists() and settings.exists() and (folder / LAST_FILE).exists()):
+    saved, settings = Checkpoints(folder / CHECKPOINTS).newest, folder / "config.toml"
+    if not (saved and settings.exists() and (folder / LAST_FILE).exists()):
         return False
     if first_difference(config, read_run_config(settings)):
         return False  # Run says which setting it is
     assert config.training.images is not None
-    return read_progress(state).images_seen >= config.training.images
+    return read_progress(saved).images_seen >= config.training.images
 
 
 def _read_cells(out: Path, settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -297,7 +299,7 @@ def _read_cells(out: Path, settings: Mapping[str, Any]) -> dict[str, Any]:
     else."""
     if out.exists() and not out.is_dir():
         raise Refusal(f"--out {out} is a file: expected a new folder or the folder of this study")
-    if not out.exists() or not any(out.iterdir()):
+    if unused(out):
         require_writable(out / RESULTS)
         return {}
     file = out / RESULTS

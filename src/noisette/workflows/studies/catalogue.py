@@ -7,6 +7,7 @@ from pathlib import Path
 
 import noisette
 from noisette.base.errors import Refusal
+from noisette.base.lock import locked
 from noisette.base.registry import Registry
 from noisette.workflows.studies import ema, forward, guidance, parts, recognition, schedule, steps
 from noisette.workflows.studies.bench import Bench, StudyRequest
@@ -50,9 +51,10 @@ def run_study(
         takers = ", ".join(name for name, other in STUDIES.items() if other.model != "")
         raise Refusal(f"study {request.name} takes no model, found {request.model!r}: those that do are {takers}")
     bench = Bench(dataclasses.replace(request, model=request.model or study.model or None), follow, say, progress)
-    found = study.make(bench)
-    bench.save(finding=found.paragraph)
-    return found, write_finding(found, request.out, _how(bench))
+    with locked(request.out):
+        found = study.make(bench)
+        bench.save(finding=found.paragraph)
+        return found, write_finding(found, request.out, _how(bench))
 
 
 def _how(bench: Bench) -> list[str]:

@@ -1,0 +1,35 @@
+"""Which process this is, as the launcher says."""
+
+import pytest
+
+from noisette.base.errors import Refusal
+from noisette.base.processes import rank_and_count
+
+
+@pytest.mark.parametrize(
+    ("variables", "expected"),
+    [({}, (0, 1)), ({"WORLD_SIZE": "1", "RANK": "0"}, (0, 1)), ({"WORLD_SIZE": "4", "RANK": "3"}, (3, 4))],
+)
+def test_the_launcher_says_which_process_this_is(monkeypatch, variables, expected):
+    for name in ("RANK", "WORLD_SIZE"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    assert rank_and_count() == expected
+
+
+@pytest.mark.parametrize(
+    ("variables", "named"),
+    [
+        ({"WORLD_SIZE": "two", "RANK": "0"}, "WORLD_SIZE is 'two'"),
+        ({"WORLD_SIZE": "0", "RANK": "0"}, "WORLD_SIZE 0"),
+        ({"WORLD_SIZE": "2", "RANK": "2"}, "RANK 2"),
+        ({"WORLD_SIZE": "2"}, "RANK is ''"),
+    ],
+)
+def test_nonsense_from_a_launcher_is_refused(monkeypatch, variables, named):
+    monkeypatch.delenv("RANK", raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(Refusal, match=named):
+        rank_and_count()

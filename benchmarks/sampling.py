@@ -41,7 +41,8 @@ from noisette.base.errors import Refusal
 from noisette.diffusion.samplers import make_sampler
 from noisette.weights.model_file import SamplingConfig
 from noisette.workflows.model import BATCH, Model, load
-from noisette.workflows.sample import SampleRequest, sample_to
+from noisette.workflows.sample import sample_to
+from noisette.workflows.sample_request import SampleRequest
 
 SAMPLERS = ("dpmpp-2m:6,8,10,12,15,18,24", "heun:4,6,9,12,18", "ddim:10,16,24,35")
 GUIDANCE = ("1", "1.5:0.2:5", "1.7:0.3:4", "2:0.3:6")

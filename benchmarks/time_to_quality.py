@@ -42,7 +42,8 @@ from noisette.data.split import split
 from noisette.training.loop import Progress
 from noisette.workflows.model import LAST_FILE, load
 from noisette.workflows.recipes import DataConfig, RunConfig, load_recipe, read_run_config, recipe_names
-from noisette.workflows.sample import SampleRequest, sample_to
+from noisette.workflows.sample import sample_to
+from noisette.workflows.sample_request import SampleRequest
 from noisette.workflows.train import Run
 
 MOMENTS = (0.5, 1.0, 2.0, 4.0, 7.0, 10.0)

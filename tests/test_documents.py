@@ -11,9 +11,9 @@ import pytest
 import noisette
 from noisette.cli import COMMANDS, main
 from noisette.training.loop import Finished, Validated
+from noisette.workflows.drawing import Sampled
 from noisette.workflows.model import load
 from noisette.workflows.perceive import load_perception
-from noisette.workflows.sample import Sampled
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")

@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from noisette.weights.model_file import SamplingConfig
     from noisette.workflows.model import Model, load
     from noisette.workflows.recipes import RunConfig, load_recipe
-    from noisette.workflows.sample import SampleRequest, sample_to
+    from noisette.workflows.sample import sample_to
+    from noisette.workflows.sample_request import SampleRequest
     from noisette.workflows.train import Run
 
 __version__ = "0.1.0"
@@ -76,7 +77,8 @@ _HOMES = {
     "weights.model_file": "SamplingConfig",
     "workflows.model": "Model load",
     "workflows.recipes": "RunConfig load_recipe",
-    "workflows.sample": "SampleRequest sample_to",
+    "workflows.sample": "sample_to",
+    "workflows.sample_request": "SampleRequest",
     "workflows.train": "Run",
 }
 

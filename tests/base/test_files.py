@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from noisette.base.errors import NoisetteError, Refusal
-from noisette.base.files import existing_file, whole_file, write_text
+from noisette.base.files import existing_file, whole_file, whole_folder, write_text
 
 
 def names_in(folder: Path) -> list[str]:
@@ -78,3 +78,51 @@ def test_an_existing_file_is_returned_and_any_other_path_refused(tmp_path):
         existing_file(tmp_path / "b.txt", "model")
     with pytest.raises(Refusal, match=r"no model at .*: found a folder there"):
         existing_file(tmp_path, "model")
+
+
+def test_a_folder_appears_under_its_name_only_when_it_is_whole(tmp_path):
+    path = tmp_path / "new" / "pictures"
+    with whole_folder(path) as temporary:
+        for name in "abc":
+            (temporary / name).write_text(name)
+        assert names_in(path.parent) == [temporary.name]
+    assert names_in(path.parent) == ["pictures"]
+    assert names_in(path) == ["a", "b", "c"]
+    assert os.access(path, os.R_OK | os.X_OK)
+
+
+@pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt, OSError])
+def test_an_interrupted_folder_leaves_nothing(tmp_path, error):
+    def interrupted() -> None:
+        with whole_folder(tmp_path / "pictures") as temporary:
+            (temporary / "a").write_text("half")
+            raise error
+
+    with pytest.raises(NoisetteError if error is OSError else error):
+        interrupted()
+    assert names_in(tmp_path) == []
+
+
+def test_a_folder_that_is_there_is_not_replaced(tmp_path):
+    (tmp_path / "there").mkdir()
+    write_text(tmp_path / "there" / "mine.txt", "mine")
+    with pytest.raises(NoisetteError, match=r"cannot write .*there"), whole_folder(tmp_path / "there"):
+        pass
+    assert names_in(tmp_path / "there") == ["mine.txt"]
+    assert names_in(tmp_path) == ["there"]
+
+
+def test_every_file_of_a_folder_is_synced_before_it_appears(tmp_path, monkeypatch):
+    synced = []
+    sync = os.fsync
+
+    def note(handle: int) -> None:
+        synced.append((os.fstat(handle).st_ino, (tmp_path / "pictures").exists()))
+        sync(handle)
+
+    monkeypatch.setattr("os.fsync", note)
+    with whole_folder(tmp_path / "pictures") as temporary:
+        for name in "abc":
+            (temporary / name).write_text(name)
+    files = {path.stat().st_ino for path in (tmp_path / "pictures").iterdir()}
+    assert files <= {number for number, appeared in synced if not appeared}

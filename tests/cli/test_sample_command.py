@@ -23,7 +23,7 @@ def asked(monkeypatch, *flags):
     """The request that a command makes, without drawing it."""
     seen = []
 
-    def note(model, request, progress):
+    def note(model, request, progress, stop):
         seen.append(request)
         raise KeyboardInterrupt
 

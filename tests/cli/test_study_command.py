@@ -4,7 +4,8 @@ import pytest
 
 from noisette.base.errors import Refusal
 from noisette.cli import study as module
-from noisette.cli.study import Drawing, run
+from noisette.cli.drawing import Drawing
+from noisette.cli.study import run
 from noisette.workflows.studies.bench import Interrupted
 from noisette.workflows.studies.catalogue import STUDIES
 from noisette.workflows.studies.finding import Finding
@@ -94,4 +95,4 @@ def test_without_a_terminal_lines_tell_how_far_drawing_has_come(monkeypatch, cap
             now[0] += 11
         drawing.show(5.0, 20)
     lines = capsys.readouterr().err.splitlines()
-    assert lines == ["10 of 20 images  0.9 images/s  0:00:11 left", "20 of 20 images  0.9 images/s  0:00:00 left"]
+    assert lines == ["10 of 20 images  0.5 images/s  0:00:22 left", "20 of 20 images  0.7 images/s  0:00:00 left"]

@@ -13,7 +13,9 @@ from noisette.diffusion.noise import LevelRange, unit_variance
 from noisette.report.pictures import film_moments
 from noisette.weights.model_file import SamplingConfig
 from noisette.workflows.model import Model
-from noisette.workflows.sample import SampleRequest, picture_name, sample_to
+from noisette.workflows.sample import sample_to
+from noisette.workflows.sample_files import picture_name
+from noisette.workflows.sample_request import SampleRequest
 
 LABELS = (7, 7, "3", "none", 0, "9", 1)
 
@@ -82,7 +84,8 @@ def test_index_draws_some_images_again(model, tmp_path):
 
 def test_the_list_of_labels(model):
     def labels(**asked):
-        return SampleRequest(model.sampling, **asked).label_list(model)
+        images = SampleRequest(model.sampling, **asked).asked(model)
+        return images.labels(images.index)
 
     assert labels(per_class=2) == [*range(10), *range(10)]
     assert labels(count=3) == [-1, -1, -1]
@@ -102,7 +105,7 @@ def test_a_grid_has_a_column_a_class(model, tmp_path):
 def test_a_folder_of_pictures(model, tmp_path):
     out = tmp_path / "new" / "folder"
     sample_to(model, SampleRequest(model.sampling, labels=(7, "none"), out=out))
-    assert sorted(path.name for path in out.iterdir()) == ["000000-7.png", "000001-none.png"]
+    assert sorted(path.name for path in out.iterdir()) == ["000000-7.png", "000001-none.png", "samples.json"]
     arrays = draw(model, tmp_path, labels=(7, "none"))
     with Image.open(out / "000000-7.png") as picture:
         assert np.array_equal(np.asarray(picture), arrays["images"][0, ..., 0])
@@ -115,7 +118,7 @@ def test_no_class_name_leads_out_of_the_folder(tiny_model, tmp_path):
     model = Model("tiny", tiny_model(classes=HOSTILE), torch.device("cpu"))
     sample_to(model, SampleRequest(model.sampling, per_class=1, out=tmp_path / "in"))
     assert [path.name for path in tmp_path.iterdir()] == ["in"]
-    names = sorted(path.name for path in (tmp_path / "in").iterdir())
+    names = sorted(path.name for path in (tmp_path / "in").glob("*.png"))
     assert len(names) == len(HOSTILE)
     assert names == [picture_name(number, number, HOSTILE) for number in range(len(HOSTILE))]
     assert all(len(name.encode()) < 256 and not set(name) & set('/\\:*?"<>|\t') for name in names)
@@ -220,6 +223,8 @@ REFUSED = {
     "one file for both": ({"count": 3, "out": "a.png", "film": "a.png"}, "expected two files"),
     "folder that is a file": ({"count": 3, "out": "file"}, "file is a file"),
     "folder that is not empty": ({"count": 3, "out": "full"}, "is not empty"),
+    "more than fits into one file": ({"count": 10**7, "out": "a.npz"}, r"a\.npz would take 2\.2 GiB .* or a folder"),
+    "files of a grid": ({"count": 3, "files": "npz"}, "files npz for .*new.png: expected a folder"),
     "grid where a folder is": ({"count": 3, "out": "a.png", "film": "folder.gif"}, "found a folder there"),
     "below a file": ({"count": 3, "out": "file/a.png"}, "cannot write"),
     "folder below a file": ({"count": 3, "out": "file/a"}, "cannot write"),

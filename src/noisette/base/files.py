@@ -2,8 +2,10 @@
 
 import hashlib
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from importlib.resources.abc import Traversable
 from pathlib import Path
@@ -30,14 +32,36 @@ def whole_file(path: str | os.PathLike[str]) -> Iterator[Path]:
     try:
         with writing(path):
             yield temporary
-            with temporary.open("rb+") as written:
-                os.fsync(written.fileno())
+            _sync_file(temporary)
             temporary.chmod(0o666 & ~_umask())
             temporary.replace(path)
             _sync_folder(path.parent)
     finally:
         with suppress(OSError):  # gone: renamed, or its folder removed
             temporary.unlink()
+
+
+@contextmanager
+def whole_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """Hand out a temporary folder beside `path` for many files, and rename it to `path`, where nothing is yet.
+
+    On an exception nothing is left behind. Raises NoisetteError when the disk refuses.
+    """
+    path = Path(path)
+    with writing(path):
+        make_folder(path.parent)
+        temporary = Path(tempfile.mkdtemp(prefix=f"{UNFINISHED}{path.stem}-", dir=path.parent))
+    try:
+        with writing(path):
+            yield temporary
+            with ThreadPoolExecutor(8) as pool:  # a disk syncs many files in little more time than one
+                list(pool.map(_sync_file, temporary.iterdir()))
+            _sync_folder(temporary)
+            temporary.chmod(0o777 & ~_umask())
+            temporary.rename(path)
+            _sync_folder(path.parent)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
 
 
 @contextmanager
@@ -67,6 +91,11 @@ def digest_of(path: Path) -> str:
     """The SHA-256 of a file's bytes, in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _sync_file(path: Path) -> None:
+    with path.open("rb+") as written:
+        os.fsync(written.fileno())
 
 
 def _sync_folder(folder: Path) -> None:

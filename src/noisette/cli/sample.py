@@ -1,17 +1,21 @@
 """`noisette sample`."""
 
+import shlex
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Annotated
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from tyro.conf import arg
 
 from noisette.base.errors import Refusal
+from noisette.cli.drawing import Drawing
 from noisette.cli.flags import parse, parse_known, subject
+from noisette.cli.progress import Stop, stopped_by_signals
 from noisette.weights.model_file import SamplingConfig
-from noisette.workflows.model import load
-from noisette.workflows.sample import SampleRequest, sample_to
+from noisette.workflows.drawing import Sampled
+from noisette.workflows.model import Model, load
+from noisette.workflows.sample import sample_to
+from noisette.workflows.sample_request import SampleRequest
 
 PROG = "noisette sample MODEL"
 
@@ -46,24 +50,30 @@ def run(args: list[str]) -> int:
     model = load(name, early.device, early.precision)
     sampling = model.sampling.without_eta_of_another(early.sampler)
     request = parse(Options, flags, PROG, Options(SampleRequest(sampling), early.device, early.precision)).request
-    with _bar() as bar:
-        task = bar.add_task("", total=None)
-
-        def progress(done: float, images: int) -> None:
-            rate = bar.tasks[0].finished_speed or bar.tasks[0].speed
-            bar.update(task, completed=done, total=images, description=f"{rate:,.1f} images/s" if rate else "")
-
-        sampled = sample_to(model, request, progress)
-    print(
-        f"{sampled.images} images in {sampled.seconds:.1f} s, {sampled.images / sampled.seconds:,.1f} images/s, "
-        f"{sampled.evaluations:g} network evaluations an image, {model.precision}: {request.out}"
-        + (f" and {request.film}" if request.film else "")
-    )
+    command = shlex.join(["noisette", "sample", *args])
+    with Drawing() as drawing, _stopping(request) as stop:
+        sampled = sample_to(model, request, drawing.show, stop)
+    if stop.signal is not None and sampled.left:
+        print(f"stopped with {sampled.left:,} images left to draw; to go on: {command}")
+        return 128 + stop.signal
+    print(_told(sampled, model, request))
     return 0
 
 
-def _bar() -> Progress:
-    """Progress with rate and time left, on stderr when it is a terminal."""
-    console = Console(stderr=True)
-    columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}"), TimeRemainingColumn())
-    return Progress(*columns, console=console, disable=not console.is_terminal, transient=True)
+def _stopping(request: SampleRequest) -> AbstractContextManager[Stop]:
+    """A folder is gone on with, so signals stop between two shards; a single file is not, so they do what they do."""
+    return stopped_by_signals() if request.writes_folder() else nullcontext(Stop())
+
+
+def _told(sampled: Sampled, model: Model, request: SampleRequest) -> str:
+    """What was done, in a line."""
+    place = f"{request.out}" + (f" and {request.film}" if request.film else "")
+    if not sampled.images:
+        return f"nothing left to draw, {sampled.before:,} images are there: {place}"
+    before = f" after {sampled.before:,} that were there" if sampled.before else ""
+    left = f", {sampled.left:,} are left to other processes" if sampled.left else ""
+    rate = sampled.images / sampled.seconds
+    return (
+        f"{sampled.images:,} images{before} in {sampled.seconds:.1f} s, {rate:,.1f} images/s, "
+        f"{sampled.evaluations:g} network evaluations an image, {model.precision}{left}: {place}"
+    )

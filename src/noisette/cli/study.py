@@ -1,18 +1,16 @@
 """`noisette study`."""
 
 import shlex
-import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from tyro.conf import arg
 
 from noisette.base.errors import Refusal
+from noisette.cli.drawing import Drawing
 from noisette.cli.flags import parse, subjects
-from noisette.cli.progress import LINE_SECONDS, duration, follow
+from noisette.cli.progress import follow
 from noisette.workflows.studies.bench import Interrupted, StudyRequest
 from noisette.workflows.studies.catalogue import STUDIES, run_study
 from noisette.workflows.train import Run
@@ -84,48 +82,3 @@ def run(args: list[str]) -> int:
 def catalogue() -> str:
     """The studies, a line each."""
     return "\n".join(f"  {name:12}{study.about}" for name, study in STUDIES.items())
-
-
-class Drawing:
-    """How far the drawing of a cell has come: a bar on a terminal, else a line every LINE_SECONDS; both on stderr."""
-
-    def __init__(self) -> None:
-        console = Console(stderr=True)
-        columns = (BarColumn(20), MofNCompleteColumn(), TextColumn("{task.description}"), TimeRemainingColumn())
-        self.bar = Progress(*columns, console=console, disable=not console.is_terminal, transient=True)
-        self.console, self.begun, self.said_at, self.before = console, 0.0, 0.0, 0.0
-
-    def __enter__(self) -> "Drawing":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.bar.stop()
-
-    def say(self, line: str) -> None:
-        """Print a line, above the bar."""
-        self._clear()
-        print(line, flush=True)
-
-    def show(self, done: float, images: int) -> None:
-        """`done` of `images` are drawn."""
-        now = time.monotonic()
-        if done <= self.before or not self.bar.tasks:
-            self._clear()
-            self.bar.add_task("", total=images)
-            self.begun = self.said_at = now
-            self.bar.start()
-        self.before = done
-        rate = done / (now - self.begun) if now > self.begun else 0.0
-        told = f"{rate:,.1f} images/s" if rate else ""
-        self.bar.update(self.bar.tasks[0].id, completed=done, description=told)
-        if not self.console.is_terminal and rate and now - self.said_at >= LINE_SECONDS:
-            self.said_at = now
-            self.console.print(f"{done:,.0f} of {images:,} images  {told}  {duration((images - done) / rate)} left")
-        if done >= images:
-            self._clear()
-
-    def _clear(self) -> None:
-        self.bar.stop()
-        for task in self.bar.task_ids:
-            self.bar.remove_task(task)
-        self.before = 0.0

@@ -13,7 +13,8 @@ from noisette.training.log import read_log
 from noisette.workflows.model import Model, load
 from noisette.workflows.recipes import load_recipe
 from noisette.workflows.report import write_report
-from noisette.workflows.sample import SampleRequest, sample_to
+from noisette.workflows.sample import sample_to
+from noisette.workflows.sample_request import SampleRequest
 from noisette.workflows.train import Run
 
 ROWS = 10

@@ -198,3 +198,11 @@ def locate(model: str | Path) -> Path:
 def weights_digest(model: str | Path) -> str:
     """SHA-256 (hex) of the file that `model` names. Raises Refusal when it names none."""
     return digest_of(locate(model))
+
+
+def file_digest(name: str) -> str | None:
+    """SHA-256 (hex) of the file that a model was loaded from; None for one that was never saved."""
+    try:
+        return weights_digest(name)
+    except Refusal:
+        return None

@@ -4,6 +4,7 @@ import dataclasses
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
+from typing import TypeVar
 
 import tomli_w
 
@@ -15,7 +16,10 @@ from noisette.models.unet import UNetConfig
 from noisette.training.config import TrainingConfig
 from noisette.weights.model_file import ModelSpec, SamplingConfig
 
+C = TypeVar("C")
 RECIPES = resources.files("noisette") / "recipes"
+MOST_SHOWN = 60
+"""Characters of a value in a message."""
 
 
 @dataclass(frozen=True)
@@ -77,13 +81,19 @@ def without_horizon(config: RunConfig) -> RunConfig:
     return dataclasses.replace(config, training=training)
 
 
-def first_difference(one: RunConfig, other: RunConfig) -> str | None:
-    """The first setting in which two configurations differ, as "key: one, not other"."""
+def first_difference(one: C, other: C) -> str | None:
+    """The first setting in which two configurations of a kind differ, as "key is one, not other"."""
     left, right = flatten(to_plain(one)), flatten(to_plain(other))
     for key in [*left, *right]:
         if left.get(key) != right.get(key):
-            return f"{key} is {left.get(key)}, not {right.get(key)}"
+            return f"{key} is {_shown(left.get(key))}, not {_shown(right.get(key))}"
     return None
+
+
+def _shown(value: object) -> str:
+    """A value in a message: a long one by how it begins."""
+    text = str(value)
+    return text if len(text) <= MOST_SHOWN else f"{text[:MOST_SHOWN]}..."
 
 
 def read_run_config(path: Path) -> RunConfig:

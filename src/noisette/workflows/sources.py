@@ -1,7 +1,6 @@
 """What is evaluated: images drawn from a model, or a file of them from anybody."""
 
 import hashlib
-import math
 import zipfile
 import zlib
 from collections.abc import Callable
@@ -14,7 +13,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from noisette.base.config import require, to_plain
+from noisette.base.config import require
 from noisette.base.errors import Refusal, one_line
 from noisette.base.files import existing_file
 from noisette.base.shapes import NO_CLASS, Labels
@@ -22,9 +21,10 @@ from noisette.data.images import ImageData
 from noisette.evaluation.yardstick import draw_equal, draw_own
 from noisette.report.pictures import Pixels
 from noisette.weights.model_file import SamplingConfig
-from noisette.workflows.model import Model, load, weights_digest
+from noisette.workflows.drawing import draw_pixels
+from noisette.workflows.model import Model, file_digest, load
 from noisette.workflows.real_statistics import Priors, Real
-from noisette.workflows.sample import draw_pixels
+from noisette.workflows.sample_request import finite
 
 FEWEST = 100
 """Samples below which no distance means anything."""
@@ -166,16 +166,3 @@ def draw(
         "dtype": model.precision,
     }
     return _as_samples(images, np.array(labels, np.int64), facts)
-
-
-def finite(sampling: SamplingConfig) -> dict[str, Any]:
-    """The settings as plain values; what is infinite is left out, for JSON has no word for it."""
-    return {name: value for name, value in to_plain(sampling).items() if value != math.inf}
-
-
-def file_digest(name: str) -> str | None:
-    """SHA-256 (hex) of the file that a model was loaded from; None for one that was never saved."""
-    try:
-        return weights_digest(name)
-    except Refusal:
-        return None

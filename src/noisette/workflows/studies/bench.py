@@ -37,7 +37,8 @@ from noisette.training.manifest import Checkpoints
 from noisette.weights.model_file import SamplingConfig
 from noisette.workflows.model import LAST_FILE, Model, load, weights_digest
 from noisette.workflows.recipes import DataConfig, RunConfig, first_difference, load_recipe, read_run_config
-from noisette.workflows.sample import SampleRequest, sample_to
+from noisette.workflows.sample import sample_to
+from noisette.workflows.sample_request import SampleRequest
 from noisette.workflows.sources import check_fits
 from noisette.workflows.studies.judge import Judge
 from noisette.workflows.train import CHECKPOINTS, Run

@@ -1,6 +1,10 @@
 """Sampling from the command line: the flags reach the request, the defaults are the model's."""
 
 import dataclasses
+import json
+import os
+import re
+import signal
 
 import numpy as np
 import pytest
@@ -8,6 +12,7 @@ import pytest
 from noisette.cli import main
 from noisette.weights.model_file import save_model
 from noisette.workflows.model import load
+from noisette.workflows.sample_files import WRITERS, write_arrays
 
 
 @pytest.fixture
@@ -43,6 +48,53 @@ def test_the_last_line_says_what_was_done(folder, capsys):
     )  # 3 steps, both halves
     assert (folder / "samples.png").exists()
     assert (folder / "film.gif").exists()
+
+
+FOLDER = ["sample", "model.safetensors", "--per-class", "50", "--out", "many", "--files", "npz"]
+
+
+@pytest.fixture
+def signalled(monkeypatch):
+    """Sends this process a signal when the first of its shards, of 100 images, is written."""
+    monkeypatch.setattr("noisette.workflows.sample_folder.SHARD_IMAGES", 100)
+
+    def send(number):
+        def write(path, shard):
+            write_arrays(path, shard)
+            os.kill(os.getpid(), number)
+
+        monkeypatch.setitem(WRITERS, "npz", write)
+
+    yield send
+    monkeypatch.undo()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_stops_a_folder_that_the_same_command_goes_on_with(folder, capsys, signalled, number):
+    signalled(number)
+    assert main(FOLDER) == 128 + number
+    assert capsys.readouterr().out == f"stopped, 50 images are left to draw; to go on: noisette {' '.join(FOLDER)}\n"
+    assert [path.name for path in sorted((folder / "many").iterdir())] == ["00000-of-00002.npz", "samples.json"]
+    signalled(0)  # which is none
+    assert main(FOLDER) == 0
+    assert re.match(r"50 images after 100 that were there in .*: many\n", capsys.readouterr().out)
+    assert main(FOLDER) == 0
+    assert capsys.readouterr().out == "nothing left to draw, 150 images are there: many\n"
+
+
+def test_processes_draw_their_shares_and_the_first_speaks(folder, capsys, monkeypatch):
+    monkeypatch.setattr("noisette.workflows.sample_folder.SHARD_IMAGES", 100)
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    said = []
+    for rank in "01":
+        monkeypatch.setenv("RANK", rank)
+        assert main(FOLDER) == 0
+        said.append(capsys.readouterr())
+    assert re.match("100 images by the first of 2 processes in .* 50 are left to the others: many", said[0].out)
+    assert said[1] == ("", "")
+    assert json.loads((folder / "many" / "samples.json").read_text())["finished"]
+    assert main([*FOLDER[:-4], "--out", "a.npz"]) == 2
+    assert "2 processes for the one file a.npz: expected a folder" in capsys.readouterr().err
 
 
 def test_it_draws_what_the_library_draws(folder):

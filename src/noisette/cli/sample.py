@@ -8,6 +8,7 @@ from typing import Annotated
 from tyro.conf import arg
 
 from noisette.base.errors import Refusal
+from noisette.base.processes import rank_and_count
 from noisette.cli.drawing import Drawing
 from noisette.cli.flags import parse, parse_known, subject
 from noisette.cli.progress import Stop, stopped_by_signals
@@ -51,13 +52,15 @@ def run(args: list[str]) -> int:
     sampling = model.sampling.without_eta_of_another(early.sampler)
     request = parse(Options, flags, PROG, Options(SampleRequest(sampling), early.device, early.precision)).request
     command = shlex.join(["noisette", "sample", *args])
+    rank, processes = rank_and_count()
     with Drawing() as drawing, _stopping(request) as stop:
-        sampled = sample_to(model, request, drawing.show, stop)
-    if stop.signal is not None and sampled.left:
-        print(f"stopped with {sampled.left:,} images left to draw; to go on: {command}")
-        return 128 + stop.signal
-    print(_told(sampled, model, request))
-    return 0
+        sampled = sample_to(model, request, drawing.show if rank == 0 else None, stop)
+    stopped = stop.signal is not None and sampled.left > 0
+    if rank == 0 and stopped:
+        print(f"stopped, {sampled.left:,} images are left to draw; to go on: {command}")
+    elif rank == 0:
+        print(_told(sampled, model, request, processes))
+    return 128 + stop.signal if stopped and stop.signal is not None else 0
 
 
 def _stopping(request: SampleRequest) -> AbstractContextManager[Stop]:
@@ -65,15 +68,16 @@ def _stopping(request: SampleRequest) -> AbstractContextManager[Stop]:
     return stopped_by_signals() if request.writes_folder() else nullcontext(Stop())
 
 
-def _told(sampled: Sampled, model: Model, request: SampleRequest) -> str:
-    """What was done, in a line."""
+def _told(sampled: Sampled, model: Model, request: SampleRequest, processes: int) -> str:
+    """What was done, in a line; of many processes by the first."""
     place = f"{request.out}" + (f" and {request.film}" if request.film else "")
-    if not sampled.images:
-        return f"nothing left to draw, {sampled.before:,} images are there: {place}"
     before = f" after {sampled.before:,} that were there" if sampled.before else ""
-    left = f", {sampled.left:,} are left to other processes" if sampled.left else ""
+    share = f" by the first of {processes} processes" if processes > 1 else ""
+    left = f", {sampled.left:,} are left to the others" if sampled.left else ""
+    if not sampled.images:
+        return f"nothing left to draw{share}, {sampled.before:,} images are there{left}: {place}"
     rate = sampled.images / sampled.seconds
     return (
-        f"{sampled.images:,} images{before} in {sampled.seconds:.1f} s, {rate:,.1f} images/s, "
+        f"{sampled.images:,} images{before}{share} in {sampled.seconds:.1f} s, {rate:,.1f} images/s, "
         f"{sampled.evaluations:g} network evaluations an image, {model.precision}{left}: {place}"
     )

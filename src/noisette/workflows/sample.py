@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 from noisette.base.config import require
 from noisette.base.files import require_writable
+from noisette.base.processes import rank_and_count
 from noisette.report.pictures import columns_for, grid_picture, save_picture
 from noisette.workflows.drawing import Film, Sampled, draw_pixels
 from noisette.workflows.model import Model
@@ -25,16 +26,18 @@ def sample_to(
 ) -> Sampled:
     """Draw what `request` asks for and write its files; progress is told (images done, images in all) after each step.
 
-    A folder is streamed to and may be gone on with (`sample_to_folder`): `stop` is asked after each step. Raises
-    Refusal before drawing for a label, an index or a number of steps that the model does not have, for a place that
-    cannot be written, and for more images than one file can hold.
+    A folder is streamed to and may be gone on with (`sample_to_folder`): `stop` is asked after each step, and of the
+    processes that torchrun starts each draws its share. Raises Refusal before drawing for a label, an index or a number
+    of steps that the model does not have, for a place that cannot be written, and for more images than one file holds.
     """
     asked = request.asked(model)
     model.file.spec.sampling_grid(request.sampling)  # refuses steps that the model does not have
     if request.film is not None:
         require_writable(request.film)
     if request.writes_folder():
-        return sample_to_folder(model, request, asked, progress, stop)
+        return sample_to_folder(model, request, asked, progress, stop, *rank_and_count())
+    processes = rank_and_count()[1]
+    require(processes == 1, f"{processes} processes for the one file {request.out}", "a folder, whose name has no dot")
     _check_fits_memory(model, request, asked)
     require_writable(request.out)
 

@@ -14,7 +14,7 @@ import torch
 from noisette.base.errors import NoisetteError, Refusal
 from noisette.base.files import whole_file, write_text
 from noisette.base.seeds import generator
-from noisette.data.datasets import MNIST_SOURCE, load_data
+from noisette.data.datasets import load_data
 from noisette.data.images import ImageData
 
 PER_CLASS = 500
@@ -58,7 +58,7 @@ def make(folder: Path, target: Path) -> ImageData:
     """Write mnist-5k.npz and mnist-5k.md into the folder `target` from the MNIST files in `folder`."""
     data = load_data("mnist", folder)
     rows = choose(data)
-    chosen = ImageData("mnist-5k", data.images[rows], data.labels[rows], data.classes, MNIST_SOURCE)
+    chosen = ImageData("mnist-5k", data.images[rows], data.labels[rows], data.classes, data.source)
     with whole_file(target / "mnist-5k.npz") as path:
         # numpy dates every member 1980, so that the bytes don't tell when they were written
         np.savez_compressed(

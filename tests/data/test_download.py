@@ -2,19 +2,20 @@ import hashlib
 import socket
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import numpy as np
 import pytest
 
 from noisette.base.errors import NoisetteError, Refusal
-from noisette.data import datasets
-from noisette.data.datasets import download_mnist
+from noisette.data import mnist
+from noisette.data.datasets import load_data
 from noisette.data.download import fetch
-from noisette.data.idx import read_labelled
 
 CONTENT = b"the right bytes" * 1000
-SHA256 = hashlib.sha256(CONTENT).hexdigest()
+SHA256 = f"sha256:{hashlib.sha256(CONTENT).hexdigest()}"
+MD5 = f"md5:{hashlib.md5(CONTENT).hexdigest()}"
 
 
 class Mirrors(BaseHTTPRequestHandler):
@@ -60,9 +61,10 @@ def dead() -> Iterator[str]:
         yield f"http://127.0.0.1:{taken.getsockname()[1]}/"
 
 
-def test_the_first_good_mirror_serves(server, dead, tmp_path):
+@pytest.mark.parametrize("checksum", [SHA256, MD5], ids=["sha256", "md5"])
+def test_the_first_good_mirror_serves(server, dead, tmp_path, checksum):
     mirrors = [dead, *(f"{server}{name}/" for name in ("missing", "wrong", "cut", "good", "missing"))]
-    path = fetch("file", SHA256, mirrors, tmp_path / "cache")
+    path = fetch("file", checksum, mirrors, tmp_path / "cache")
     assert path.read_bytes() == CONTENT
     assert Mirrors.asked == ["missing", "wrong", "cut", "good"]
     assert list((tmp_path / "cache").iterdir()) == [path]  # no half-written file beside it
@@ -100,15 +102,21 @@ def test_a_folder_that_cannot_be_written_is_not_blamed_on_mirrors(server, tmp_pa
         fetch("file", SHA256, [f"{server}good/"], tmp_path / "cache")
 
 
-def test_mnist_is_downloaded_file_by_file(server, tmp_path, write_mnist, monkeypatch):
+@pytest.mark.parametrize("name", mnist.RELATIVES)
+def test_a_relative_is_downloaded_file_by_file(server, dead, tmp_path, write_mnist, monkeypatch, name):
     images = np.random.default_rng(0).integers(0, 256, (3, 28, 28))
     write_mnist(tmp_path / "remote", images, [3, 1, 4])
     Mirrors.files = {path.name: path.read_bytes() for path in (tmp_path / "remote").iterdir()}
-    sums = {name.removesuffix(".gz"): hashlib.sha256(file).hexdigest() for name, file in Mirrors.files.items()}
-    monkeypatch.setattr(datasets, "MNIST_SHA256", sums)
-    names = datasets.MNIST_FILES["train"]
-    paths = download_mnist(names, [f"{server}cut/", f"{server}good/"], tmp_path / "cache")
-    pixels, labels = read_labelled(*paths, classes=10)
-    np.testing.assert_array_equal(pixels[..., 0], images)
-    assert labels.tolist() == [3, 1, 4]
-    assert Mirrors.asked == ["cut", "good", "cut", "good"]
+    make = hashlib.md5 if name == "fashion-mnist" else hashlib.sha256
+    sums = {stem.removesuffix(".gz"): f"{make().name}:{make(file).hexdigest()}" for stem, file in Mirrors.files.items()}
+    mirrors = (dead, *(f"{server}{mirror}/" for mirror in ("cut", "wrong", "good")))
+    monkeypatch.setitem(mnist.RELATIVES, name, replace(mnist.RELATIVES[name], mirrors=mirrors, checksums=sums))
+    monkeypatch.setattr("pooch.os_cache", lambda project: tmp_path / project)
+    monkeypatch.delenv(mnist.FOLDER_VARIABLE, raising=False)
+    data = load_data(name)
+    np.testing.assert_array_equal(data.images[..., 0], images)
+    assert data.labels.tolist() == [3, 1, 4]
+    assert Mirrors.asked == ["cut", "wrong", "good"] * 2
+    assert load_data(name).digest == data.digest
+    assert len(Mirrors.asked) == 6  # the second time from the cache, which has a folder for each name
+    assert {path.parent for path in tmp_path.glob("noisette/*/*")} == {tmp_path / "noisette" / name}

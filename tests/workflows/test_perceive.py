@@ -9,8 +9,8 @@ import torch
 from safetensors import safe_open
 
 from noisette.base.errors import Refusal
-from noisette.data.datasets import NoTestPart, load_data
-from noisette.data.images import ImageData, to_model
+from noisette.data.datasets import load_data
+from noisette.data.images import ImageData, NoTestPart, to_model
 from noisette.data.split import split
 from noisette.perception.classifier import ClassifierConfig
 from noisette.perception.classifier_file import load_classifier

@@ -8,11 +8,12 @@ from noisette.base.errors import NoisetteError, one_line
 TIMEOUT_SECONDS = 20
 
 
-def fetch(file_name: str, sha256: str, mirrors: Sequence[str], folder: Path) -> Path:
+def fetch(file_name: str, checksum: str, mirrors: Sequence[str], folder: Path) -> Path:
     """The path of `file_name` in `folder`, downloaded unless a copy with the right checksum is there.
 
-    `mirrors` are base addresses that end in "/", tried in order: one that is dead, cuts the connection or
-    serves other bytes is passed over. Raises NoisetteError, with each mirror's fault, when none is left.
+    `checksum` is "sha256:..." or "md5:...". `mirrors` are base addresses that end in "/", tried in order: one that is
+    dead, cuts the connection or serves other bytes is passed over. Raises NoisetteError, with each mirror's fault, when
+    none is left.
     """
     import pooch  # here, since most runs download nothing
     from requests import RequestException
@@ -25,9 +26,7 @@ def fetch(file_name: str, sha256: str, mirrors: Sequence[str], folder: Path) -> 
     faults = []
     for mirror in mirrors:
         try:
-            found = pooch.retrieve(
-                mirror + file_name, f"sha256:{sha256}", fname=file_name, path=folder, downloader=downloader
-            )
+            found = pooch.retrieve(mirror + file_name, checksum, fname=file_name, path=folder, downloader=downloader)
             return Path(found)
         except (RequestException, ValueError) as error:
             faults.append(f"{mirror} ({_fault(error)})")

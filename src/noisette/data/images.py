@@ -11,8 +11,12 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from noisette.base.errors import NoisetteError
+from noisette.base.errors import NoisetteError, Refusal
 from noisette.base.shapes import Images
+
+
+class NoTestPart(Refusal):
+    """The data set consists of a training part alone."""
 
 
 @dataclass(frozen=True, eq=False)

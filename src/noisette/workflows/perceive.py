@@ -17,8 +17,8 @@ from noisette.base.errors import Refusal, nearest
 from noisette.base.files import names_in, require_writable
 from noisette.base.shapes import Images, Labels
 from noisette.data.checks import check
-from noisette.data.datasets import NoTestPart, load_data
-from noisette.data.images import ImageData, to_model
+from noisette.data.datasets import load_data
+from noisette.data.images import ImageData, NoTestPart, to_model
 from noisette.data.split import Index, split
 from noisette.perception.classifier import Classifier, ClassifierConfig
 from noisette.perception.classifier_file import ClassifierFile, ClassifierSpec, load_classifier, save_classifier

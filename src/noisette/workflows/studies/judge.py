@@ -12,8 +12,8 @@ from typing import Any
 
 import torch
 
-from noisette.data.datasets import NoTestPart, load_data
-from noisette.data.images import ImageData
+from noisette.data.datasets import load_data
+from noisette.data.images import ImageData, NoTestPart
 from noisette.data.split import Index
 from noisette.evaluation.distances import frechet, frechet_interval
 from noisette.evaluation.intervals import Interval

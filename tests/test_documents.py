@@ -11,6 +11,8 @@ import pytest
 import noisette
 from noisette.cli import COMMANDS, main
 from noisette.training.loop import Finished, Validated
+from noisette.workflows.doctor.evidence import Evidence
+from noisette.workflows.doctor.examine import Examination
 from noisette.workflows.drawing import Sampled
 from noisette.workflows.model import load
 from noisette.workflows.perceive import load_perception
@@ -42,6 +44,7 @@ class Stub(NamedTuple):
     record: dict[str, object] | None = None
 
 
+HEALTHY = Examination("", (), (), {}, Evidence())
 DRAWING, PIECES, TRAINING = blocks(README, "python")
 
 
@@ -97,6 +100,7 @@ def test_every_command_shown_is_understood(line, monkeypatch):
         "noisette.cli.evaluate.measure",
         lambda *given: Stub("", {"source": {"name": "", "seconds": None}, "timings": {}}),
     )
+    monkeypatch.setattr("noisette.cli.doctor.examine", lambda *given: done.append(given) or HEALTHY)
     monkeypatch.setattr("noisette.cli.demo.run_demo", lambda *given: done.append(given) or [])
     program, command, *flags = shlex.split(line)
     assert program == "noisette"

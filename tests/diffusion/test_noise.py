@@ -26,6 +26,8 @@ from noisette.diffusion.noise import (
     levels_to_betas,
     per_image,
     pick,
+    scaled,
+    signal_left,
     unit_variance,
 )
 
@@ -163,6 +165,23 @@ def test_a_table_that_reaches_infinity_is_refused():
 def test_a_bad_range_is_refused(wrong):
     with pytest.raises(Refusal, match=next(iter(wrong))):
         LevelRange(**wrong)
+
+
+# --- how much signal a chain leaves
+
+
+@pytest.mark.parametrize(("steps", "left"), [(100, 0.364), (300, 0.048), (500, 0.00635)])
+def test_the_signal_that_fixed_betas_leave(steps, left):
+    assert signal_left(steps, RANGE) == pytest.approx(left, rel=0.01)
+
+
+@pytest.mark.parametrize("steps", [20, 100, 300, 500, 1000])
+def test_scaled_betas_leave_what_500_steps_leave(steps):
+    within = scaled(steps, signal_left(500, RANGE), RANGE)
+    assert signal_left(steps, within) == pytest.approx(signal_left(500, RANGE), rel=1e-9)
+    assert within.beta_start / RANGE.beta_start == pytest.approx(within.beta_end / RANGE.beta_end)
+    assert (within.beta_start > RANGE.beta_start) == (steps < 500) or steps == 500
+    assert bool((level_table("linear", steps, within).diff() < 0).all())
 
 
 # --- picking from a table

@@ -104,3 +104,15 @@ def test_another_bad_line_is_refused_with_its_number(tmp_path, line):
 def test_an_empty_log_and_a_new_one_are_the_same(tmp_path):
     (tmp_path / "empty").write_text("")
     assert written(tmp_path / "empty", [step(16)]) == written(tmp_path / "new", [step(16)])
+
+
+def test_a_divergence_is_a_line_that_going_on_drops(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    log = Log(path, Progress())
+    log.write(step(16), seconds=1.0)
+    log.write_diverged(16, "loss nan", seconds=1.23456)
+    log.close()
+    last = read_log(path)[-1]
+    assert last == {"event": "diverged", "images_seen": 16, "reason": "loss nan", "seconds": 1.235}
+    Log(path, Progress(images_seen=16)).close()
+    assert short(read_log(path)) == "s16"

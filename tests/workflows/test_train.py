@@ -636,7 +636,9 @@ def test_a_run_that_diverges_names_the_last_good_checkpoint(tmp_path, monkeypatc
     with pytest.raises(Diverged, match=expected) as caught:
         run(SMALL, out)
     assert "\n" not in str(caught.value)
-    assert [record["images_seen"] for record in log(out)] == [16, 32, 32, 48]
+    assert [record["images_seen"] for record in log(out)] == [16, 32, 32, 48, 48]
+    assert log(out)[-1]["event"] == "diverged"
+    assert log(out)[-1]["reason"] in str(caught.value)
     assert all(torch.isfinite(value).all() for value in tensors(newest(out)).values())
     monkeypatch.setattr(Batches, "at", draw)
     assert run(SMALL, out)[-1] == Finished(64, "horizon reached")

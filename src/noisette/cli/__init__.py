@@ -13,6 +13,7 @@ COMMANDS = {
     "train": "train a model into a run folder, or go on with the run that is there",
     "sample": "draw images from a model",
     "check": "look at a data set before training on it",
+    "doctor": "why samples are noise, blobs or NaN: causes, evidence, what to try first",
     "evaluate": "measure models or samples against real images, each number with its yardstick",
     "report": "tell a run in one page",
     "study": "the laboratory's studies: a table, figures and a finding",

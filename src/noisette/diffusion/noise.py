@@ -8,6 +8,7 @@ x_t = sqrt(alpha_bar_t) clean + sqrt(1 - alpha_bar_t) noise is `noisy / sqrt(1 +
 sigma_t = sqrt(1 / alpha_bar_t - 1).
 """
 
+import dataclasses
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -146,6 +147,25 @@ def level_table(schedule: str, steps: int, within: LevelRange) -> Table:
     if not (bool(table.isfinite().all()) and bool((table > 0).all()) and bool((table.diff() < 0).all())):
         raise Refusal(f"schedule {schedule!r} with {steps} steps and {within} does not fall strictly within (0, inf)")
     return table
+
+
+def signal_left(steps: int, within: LevelRange) -> float:
+    """alpha_bar at the end of the linear chain: the share of the signal's variance that its last level leaves."""
+    return 1 / (1 + float(level_table("linear", steps, within)[0]) ** 2)
+
+
+def scaled(steps: int, signal: float, within: LevelRange) -> LevelRange:
+    """`within` with both rates times the one factor at which a chain of `steps` leaves `signal`, found by bisection."""
+
+    def times(factor: float) -> LevelRange:
+        start, end = within.beta_start * factor, within.beta_end * factor
+        return dataclasses.replace(within, beta_start=start, beta_end=min(end, BETA_CAP))
+
+    low, high = 0.0, BETA_CAP / within.beta_end  # less signal is left at larger factors
+    for _ in range(60):
+        middle = (low + high) / 2
+        low, high = (middle, high) if signal_left(steps, times(middle)) > signal else (low, middle)
+    return times(high)
 
 
 def pick(table: Table, steps: int) -> Float[Tensor, " picked"]:

@@ -26,8 +26,14 @@ class Log:
 
     def write(self, event: Event, seconds: float) -> None:
         """Append one event and hand it to the operating system."""
-        record = {"event": NAMES[type(event)], **dataclasses.asdict(event), "seconds": round(seconds, 3)}
-        line = (json.dumps(record) + "\n").encode()
+        self._append({"event": NAMES[type(event)], **dataclasses.asdict(event)}, seconds)
+
+    def write_diverged(self, images_seen: int, reason: str, seconds: float) -> None:
+        """Append why training ended badly. A run that is gone on with drops the line."""
+        self._append({"event": "diverged", "images_seen": images_seen, "reason": reason}, seconds)
+
+    def _append(self, record: dict[str, Any], seconds: float) -> None:
+        line = (json.dumps({**record, "seconds": round(seconds, 3)}) + "\n").encode()
         with writing(self._path):
             while line:
                 line = line[self._file.write(line) :]

@@ -73,7 +73,7 @@ class RunFolder:
         with contextlib.suppress(NoisetteError):
             if records := self.records():
                 last = max(records, key=lambda record: record["images_seen"])
-                return last["images_seen"], last["seconds"]
+                return last["images_seen"], last.get("seconds", 0.0)
         with contextlib.suppress(NoisetteError):
             card = self.model().file.card
             return card.get("images_seen", 0), card.get("training_seconds", 0.0)

@@ -275,6 +275,7 @@ class Run:
                     yield Stopped(event.images_seen)
                     return
         except Diverged as error:
+            log.write_diverged(self.state.progress.images_seen, str(error), self.state.progress.seconds)
             raise Diverged(f"{error}; last good checkpoint: {self._last_good()}") from error
         finally:
             log.close()

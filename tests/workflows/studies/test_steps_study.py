@@ -6,29 +6,13 @@ import numpy as np
 import pytest
 import torch
 
-from noisette.diffusion.noise import LevelRange, level_table
+from noisette.diffusion.noise import signal_left
 from noisette.diffusion.sample import Snapshot
 from noisette.workflows.model import load
 from noisette.workflows.recipes import load_recipe
 from noisette.workflows.studies import steps as module
 from noisette.workflows.studies.bench import Bench
-from noisette.workflows.studies.steps import noised_and_back, paragraph, scaled, signal_left, study, tables
-
-DDPM = LevelRange(1e-4, 0.02)
-
-
-@pytest.mark.parametrize(("steps", "left"), [(100, 0.364), (300, 0.048), (500, 0.00635)])
-def test_the_signal_that_fixed_betas_leave(steps, left):
-    assert signal_left(steps, DDPM) == pytest.approx(left, rel=0.01)
-
-
-@pytest.mark.parametrize("steps", [20, 100, 300, 500, 1000])
-def test_scaled_betas_leave_what_500_steps_leave(steps):
-    within = scaled(steps, signal_left(500, DDPM), DDPM)
-    assert signal_left(steps, within) == pytest.approx(signal_left(500, DDPM), rel=1e-9)
-    assert within.beta_start / DDPM.beta_start == pytest.approx(within.beta_end / DDPM.beta_end)
-    assert (within.beta_start > DDPM.beta_start) == (steps < 500) or steps == 500
-    assert bool((level_table("linear", steps, within).diff() < 0).all())
+from noisette.workflows.studies.steps import noised_and_back, paragraph, study, tables
 
 
 def test_each_length_is_trained_with_both_tables():
@@ -39,7 +23,9 @@ def test_each_length_is_trained_with_both_tables():
     for name, diffusion in found.items():
         assert diffusion.table_steps == int(name.partition("-")[2])
         left = signal_left(diffusion.table_steps, diffusion.levels)
-        assert (left == pytest.approx(signal_left(500, DDPM))) == (name in ("fixed-500", "scaled-100", "scaled-300"))
+        assert (left == pytest.approx(signal_left(500, lab.levels))) == (
+            name in ("fixed-500", "scaled-100", "scaled-300")
+        )
         assert replace(diffusion, levels=lab.levels, table_steps=500) == lab  # all else is the same
 
 

@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 
 from noisette.data.images import to_model, to_uint8
-from noisette.diffusion.noise import BETA_CAP, LevelRange, level_table
+from noisette.diffusion.noise import scaled, signal_left
 from noisette.diffusion.objective import DiffusionConfig
 from noisette.diffusion.samplers import make_sampler
 from noisette.report.comparisons import Chart, charts, grids
@@ -51,25 +51,6 @@ LONGEST = LENGTHS[-1]
 SAMPLERS = ("ddpm", "ddim", "heun", "dpmpp-2m")
 
 # The tables ---------------------------------------------------------------------------------------
-
-
-def signal_left(steps: int, within: LevelRange) -> float:
-    """alpha_bar at the end of the linear chain: the share of the signal's variance that its last level leaves."""
-    return 1 / (1 + float(level_table("linear", steps, within)[0]) ** 2)
-
-
-def scaled(steps: int, signal: float, within: LevelRange) -> LevelRange:
-    """`within` with both rates times the one factor at which a chain of `steps` leaves `signal`, found by bisection."""
-
-    def times(factor: float) -> LevelRange:
-        start, end = within.beta_start * factor, within.beta_end * factor
-        return dataclasses.replace(within, beta_start=start, beta_end=min(end, BETA_CAP))
-
-    low, high = 0.0, BETA_CAP / within.beta_end  # less signal is left at larger factors
-    for _ in range(60):
-        middle = (low + high) / 2
-        low, high = (middle, high) if signal_left(steps, times(middle)) > signal else (low, middle)
-    return times(high)
 
 
 def tables() -> dict[str, DiffusionConfig]:

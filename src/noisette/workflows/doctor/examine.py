@@ -1,0 +1,195 @@
+"""`noisette doctor`: gather the evidence that a run or a data set holds, and say what it shows."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from noisette.base.config import require
+from noisette.base.errors import NoisetteError, one_line
+from noisette.base.seeds import generator
+from noisette.data.checks import check
+from noisette.data.datasets import load_data
+from noisette.data.images import ImageData
+from noisette.data.split import Index, split
+from noisette.models.unet import UNet
+from noisette.training.checkpoint import load_state
+from noisette.training.loop import new_state
+from noisette.training.manifest import Checkpoints
+from noisette.workflows.device import choose_device
+from noisette.workflows.doctor import trials
+from noisette.workflows.doctor.causes import diagnose
+from noisette.workflows.doctor.evidence import Course, DataEvidence, Diagnosis, Evidence, Measured, course_of
+from noisette.workflows.run_folder import RunFolder
+from noisette.workflows.train import CHECKPOINTS
+
+T = TypeVar("T")
+
+TRACES = ("config.toml", "run.json", "metrics.jsonl")
+"""A folder that holds one of these is a run."""
+
+
+@dataclass(frozen=True)
+class Examination:
+    """What was looked at, what was missing, and what was found. `about`: the patient in a line."""
+
+    about: str
+    looked_at: tuple[str, ...]
+    missing: tuple[str, ...]
+    diagnoses: dict[str, Diagnosis]
+    evidence: Evidence
+
+
+class _Notes:
+    """Collects what could be looked at and what could not."""
+
+    def __init__(self, say: Callable[[str], None]) -> None:
+        self.looked_at: list[str] = []
+        self.missing: list[str] = []
+        self._say = say
+
+    def attempt(self, what: str, make: Callable[[], T]) -> T | None:
+        """What `make` returns; None, and a note, where it raises NoisetteError."""
+        self._say(what)
+        try:
+            return make()
+        except NoisetteError as error:
+            self.missing.append(f"{what}: {one_line(error)}")
+            return None
+
+
+def examine(
+    subject: str,
+    data_dir: Path | None = None,
+    device: str = "auto",
+    overfit: bool = False,
+    say: Callable[[str], None] = lambda line: None,
+) -> Examination:
+    """Look at `subject`: a run folder in any state, else a data set.
+
+    overfit: also train a new network on one small batch. say is told what is looked at next. Raises Refusal for a data
+    set that cannot be loaded, a run without a readable config.toml, and an absent device.
+    """
+    chosen = choose_device(device)
+    if any((Path(subject) / name).exists() for name in TRACES):
+        return _examine_run(RunFolder(Path(subject), data_dir, str(chosen)), overfit, say)
+    say("data")
+    data = load_data(subject, data_dir)
+    seen = data_evidence(data, *split(data.labels))
+    evidence = Evidence(data=seen)
+    missing = ("the one-batch overfit test: it needs a run",) if overfit else ()
+    return Examination(f"data set {data.name}", (_counted(seen),), missing, diagnose(evidence), evidence)
+
+
+def data_evidence(data: ImageData, train: Index, held_out: Index) -> DataEvidence:
+    """What a data set shows; of one that training would refuse, no more than its report."""
+    report = check(data, train, held_out)
+    if report.contents is None:
+        return DataEvidence(report, (), None)
+    return DataEvidence(report, trials.values(data), trials.neighbours(data, train, held_out))
+
+
+def _counted(seen: DataEvidence) -> str:
+    found = seen.report.contents
+    counts = f"{found.train.images:,} + {found.validation.images:,} images" if found else "unsound"
+    return f"data {seen.report.name} ({counts})"
+
+
+# A run --------------------------------------------------------------------------------------------
+
+
+def _examine_run(run: RunFolder, overfit: bool, say: Callable[[str], None]) -> Examination:
+    notes = _Notes(say)
+    data = notes.attempt("data", lambda: data_evidence(run.data(), *run.split()))
+    if data is not None:
+        notes.looked_at.append(_counted(data))
+    course = notes.attempt("log", lambda: _course(run))
+    if course is not None:
+        steps, validations = len(course.seen), len(course.validation)
+        notes.looked_at.append(f"log ({steps:,} steps, {validations:,} validations)")
+    spec = notes.attempt("model", run.spec)
+    average, raw = _weights(run, notes)
+    bad = next((name for network in (average, raw) if network and (name := trials.first_bad(network))), None)
+    measured, trial, trivial = None, None, None
+    sound = data is not None and data.report.contents is not None
+    if sound and data is not None and data.report.contents is not None:
+        std = max(data.report.contents.standard_deviation, 1e-6)
+        trivial = trials.trivial_loss(run.config.diffusion, std)
+    if sound and average is not None and bad is None:
+        measured = notes.attempt("losses of the weights", lambda: _measured(run, average, raw))
+    if measured is not None:
+        notes.looked_at.append(f"weights ({len(measured.average)} held-out images)")
+    if sound and overfit and spec is not None:
+        device = choose_device("auto") if average is None else next(average.parameters()).device
+        trial = notes.attempt(
+            "one-batch overfit test",
+            lambda: trials.overfit(spec, run.config, run.data(), run.split()[0], device, say),
+        )
+    if trial is not None:
+        notes.looked_at.append(f"one batch of {trial.images} images ({trial.first:.4g} to {trial.last:.4g})")
+    about = _about(run, course is not None and course.diverged is not None)
+    precision = run.settled.get("precision")
+    evidence = Evidence(data, run.config, trivial, precision, course, measured, bad, trial)
+    looked_at, missing = tuple(notes.looked_at), tuple(notes.missing)
+    return Examination(about, looked_at, missing, diagnose(evidence), evidence)
+
+
+def _about(run: RunFolder, diverged: bool) -> str:
+    seen, _ = run.seen()
+    how = "diverged" if diverged else run.finished() or "not finished"
+    return f"run {run.folder}: {seen:,} images of {run.config.dataset.data}, {how}"
+
+
+def _course(run: RunFolder) -> Course:
+    try:
+        return course_of(run.records())
+    except (KeyError, TypeError, ValueError) as error:
+        raise NoisetteError(f"a record lacks {one_line(error)}") from error
+
+
+def _weights(run: RunFolder, notes: _Notes) -> tuple[UNet | None, UNet | None]:
+    """The average and the network in training: of the saved state, else the average of the best weights alone."""
+    both = notes.attempt("checkpoint", lambda: _state(run, notes))
+    if both is not None:
+        return both
+    model = notes.attempt("weights", run.model)
+    return (model.file.network, None) if model else (None, None)
+
+
+def _state(run: RunFolder, notes: _Notes) -> tuple[UNet, UNet]:
+    checkpoints = Checkpoints(run.folder / CHECKPOINTS)
+    if checkpoints.damage is not None:
+        notes.missing.append(f"the newest checkpoint, so the one before it is taken: {checkpoints.damage}")
+    require(checkpoints.newest is not None, "no checkpoint", "one, saved at the first validation or within a minute")
+    assert checkpoints.newest is not None
+    state = new_state(run.spec().new_network(), run.config.training)
+    load_state(checkpoints.newest, state)
+    average, network = state.average, state.network.eval()
+    assert isinstance(average, UNet)
+    assert isinstance(network, UNet)
+    return average, network
+
+
+def _measured(run: RunFolder, average: UNet, raw: UNet | None) -> Measured:
+    spec, born = run.spec(), None
+    if run.config.init is None:
+        born = spec.new_network()
+        born.initialise(generator(run.config.training.seed, "weights"))
+    return trials.measure(spec, average, raw, run.data(), *run.split(), born)
+
+
+# The words ----------------------------------------------------------------------------------------
+
+
+def lines(found: Examination) -> Iterator[str]:
+    """The examination as text, the gravest cause first."""
+    yield found.about
+    yield f"looked at: {', '.join(found.looked_at) or 'nothing'}"
+    yield from (f"could not look at {line}" for line in found.missing)
+    yield ""
+    if not found.diagnoses:
+        yield "nothing found"
+    for number, (name, diagnosis) in enumerate(found.diagnoses.items(), start=1):
+        yield f"{number}. {diagnosis.sure}: {name}"
+        yield from (f"   - {line}" for line in diagnosis.evidence)
+        yield f"   try first: {diagnosis.advice}"

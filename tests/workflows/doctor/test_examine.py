@@ -134,7 +134,7 @@ def test_a_run_that_has_only_begun(run_copy):
         (run_copy / name).unlink()
     found = look(run_copy, overfit=True)
     assert not found.diagnoses
-    assert "checkpoint: no checkpoint" in found.missing[0]
+    assert "checkpoint: none is saved yet" in found.missing[0]
     assert found.evidence.overfit.last < found.evidence.overfit.first / 5
 
 

@@ -9,8 +9,9 @@ import pytest
 from noisette.data.split import split
 from noisette.diffusion.noise import LevelRange
 from noisette.workflows.doctor.causes import CAUSES, EXPLAINED, diagnose
-from noisette.workflows.doctor.evidence import Overfit
+from noisette.workflows.doctor.evidence import Evidence, Overfit
 from noisette.workflows.doctor.examine import data_evidence
+from noisette.workflows.recipes import load_recipe, recipe_names
 
 
 def with_data(evidence, data, **changes):
@@ -170,6 +171,11 @@ def test_what_is_found_is_told_before_what_is_suspected(healthy, data):
     found = diagnose(several(healthy, data))
     assert [seen.sure for seen in found.values()] == ["found", "suspected", "suspected"]
     assert list(found) == ["precision", "labels that tell nothing", "too few sampling steps"]
+
+
+@pytest.mark.parametrize("name", recipe_names())
+def test_no_recipe_is_at_fault(name):
+    assert diagnose(Evidence(config=load_recipe(name))) == {}
 
 
 @pytest.mark.parametrize("steps", [50, 100, 300])

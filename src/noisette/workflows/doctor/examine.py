@@ -1,11 +1,13 @@
 """`noisette doctor`: gather the evidence that a run or a data set holds, and say what it shows."""
 
+import dataclasses
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from noisette.base.config import require
+import torch
+
 from noisette.base.errors import NoisetteError, one_line
 from noisette.base.seeds import generator
 from noisette.data.checks import check
@@ -16,10 +18,12 @@ from noisette.models.unet import UNet
 from noisette.training.checkpoint import load_state
 from noisette.training.loop import new_state
 from noisette.training.manifest import Checkpoints
+from noisette.weights.model_file import ModelSpec, load_model
 from noisette.workflows.device import choose_device
 from noisette.workflows.doctor import trials
 from noisette.workflows.doctor.causes import diagnose
 from noisette.workflows.doctor.evidence import Course, DataEvidence, Diagnosis, Evidence, Measured, course_of
+from noisette.workflows.model import locate
 from noisette.workflows.run_folder import RunFolder
 from noisette.workflows.train import CHECKPOINTS
 
@@ -72,7 +76,7 @@ def examine(
     """
     chosen = choose_device(device)
     if any((Path(subject) / name).exists() for name in TRACES):
-        return _examine_run(RunFolder(Path(subject), data_dir, str(chosen)), overfit, say)
+        return _examine_run(RunFolder(Path(subject), data_dir, device), chosen, overfit, say)
     say("data")
     data = load_data(subject, data_dir)
     seen = data_evidence(data, *split(data.labels))
@@ -98,7 +102,7 @@ def _counted(seen: DataEvidence) -> str:
 # A run --------------------------------------------------------------------------------------------
 
 
-def _examine_run(run: RunFolder, overfit: bool, say: Callable[[str], None]) -> Examination:
+def _examine_run(run: RunFolder, device: torch.device, overfit: bool, say: Callable[[str], None]) -> Examination:
     notes = _Notes(say)
     data = notes.attempt("data", lambda: data_evidence(run.data(), *run.split()))
     if data is not None:
@@ -107,36 +111,33 @@ def _examine_run(run: RunFolder, overfit: bool, say: Callable[[str], None]) -> E
     if course is not None:
         steps, validations = len(course.seen), len(course.validation)
         notes.looked_at.append(f"log ({steps:,} steps, {validations:,} validations)")
-    spec = notes.attempt("model", run.spec)
-    average, raw = _weights(run, notes)
+    average, raw = _weights(run, device, notes)
     bad = next((name for network in (average, raw) if network and (name := trials.first_bad(network))), None)
     measured, trial, trivial = None, None, None
-    sound = data is not None and data.report.contents is not None
-    if sound and data is not None and data.report.contents is not None:
-        std = max(data.report.contents.standard_deviation, 1e-6)
-        trivial = trials.trivial_loss(run.config.diffusion, std)
-    if sound and average is not None and bad is None:
-        measured = notes.attempt("losses of the weights", lambda: _measured(run, average, raw))
+    contents = data.report.contents if data else None
+    if contents is not None:
+        std = run.config.diffusion.data_std or max(contents.standard_deviation, 1e-6)
+        spec = dataclasses.replace(run.spec(), diffusion=dataclasses.replace(run.config.diffusion, data_std=std))
+        trivial = trials.trivial_loss(spec.diffusion, contents.standard_deviation)
+        if average is not None and bad is None:
+            measured = notes.attempt("losses of the weights", lambda: _measured(run, spec, average, raw))
+        if overfit:
+            rows = run.split()[0]
+            trial = notes.attempt(
+                "one-batch test", lambda: trials.overfit(spec, run.config, run.data(), rows, device, say)
+            )
     if measured is not None:
         notes.looked_at.append(f"weights ({len(measured.average)} held-out images)")
-    if sound and overfit and spec is not None:
-        device = choose_device("auto") if average is None else next(average.parameters()).device
-        trial = notes.attempt(
-            "one-batch overfit test",
-            lambda: trials.overfit(spec, run.config, run.data(), run.split()[0], device, say),
-        )
     if trial is not None:
-        notes.looked_at.append(f"one batch of {trial.images} images ({trial.first:.4g} to {trial.last:.4g})")
-    about = _about(run, course is not None and course.diverged is not None)
+        notes.looked_at.append(f"one batch of {trial.images} images (loss {trial.first:.4g} to {trial.last:.4g})")
     precision = run.settled.get("precision")
     evidence = Evidence(data, run.config, trivial, precision, course, measured, bad, trial)
-    looked_at, missing = tuple(notes.looked_at), tuple(notes.missing)
-    return Examination(about, looked_at, missing, diagnose(evidence), evidence)
+    return Examination(_about(run, course), tuple(notes.looked_at), tuple(notes.missing), diagnose(evidence), evidence)
 
 
-def _about(run: RunFolder, diverged: bool) -> str:
+def _about(run: RunFolder, course: Course | None) -> str:
     seen, _ = run.seen()
-    how = "diverged" if diverged else run.finished() or "not finished"
+    how = "diverged" if course is not None and course.diverged else run.finished() or "not finished"
     return f"run {run.folder}: {seen:,} images of {run.config.dataset.data}, {how}"
 
 
@@ -147,21 +148,21 @@ def _course(run: RunFolder) -> Course:
         raise NoisetteError(f"a record lacks {one_line(error)}") from error
 
 
-def _weights(run: RunFolder, notes: _Notes) -> tuple[UNet | None, UNet | None]:
-    """The average and the network in training: of the saved state, else the average of the best weights alone."""
-    both = notes.attempt("checkpoint", lambda: _state(run, notes))
+def _weights(run: RunFolder, device: torch.device, notes: _Notes) -> tuple[UNet | None, UNet | None]:
+    """The average and the network in training, in float32: of the newest checkpoint, else the best average alone."""
+    both = notes.attempt("checkpoint", lambda: _checkpoint(run, notes))
     if both is not None:
-        return both
-    model = notes.attempt("weights", run.model)
-    return (model.file.network, None) if model else (None, None)
+        return both[0].to(device), both[1].to(device)
+    model = notes.attempt("weights", lambda: load_model(locate(run.folder)))
+    return (model.network.to(device), None) if model else (None, None)
 
 
-def _state(run: RunFolder, notes: _Notes) -> tuple[UNet, UNet]:
+def _checkpoint(run: RunFolder, notes: _Notes) -> tuple[UNet, UNet]:
     checkpoints = Checkpoints(run.folder / CHECKPOINTS)
     if checkpoints.damage is not None:
         notes.missing.append(f"the newest checkpoint, so the one before it is taken: {checkpoints.damage}")
-    require(checkpoints.newest is not None, "no checkpoint", "one, saved at the first validation or within a minute")
-    assert checkpoints.newest is not None
+    if checkpoints.newest is None:
+        raise NoisetteError("none is saved yet: the first comes with the first validation, or after a minute")
     state = new_state(run.spec().new_network(), run.config.training)
     load_state(checkpoints.newest, state)
     average, network = state.average, state.network.eval()
@@ -170,8 +171,8 @@ def _state(run: RunFolder, notes: _Notes) -> tuple[UNet, UNet]:
     return average, network
 
 
-def _measured(run: RunFolder, average: UNet, raw: UNet | None) -> Measured:
-    spec, born = run.spec(), None
+def _measured(run: RunFolder, spec: ModelSpec, average: UNet, raw: UNet | None) -> Measured:
+    born = None
     if run.config.init is None:
         born = spec.new_network()
         born.initialise(generator(run.config.training.seed, "weights"))

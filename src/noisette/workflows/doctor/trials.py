@@ -28,6 +28,7 @@ NEIGHBOURS, AGREE = 10, 8
 KNOWN, ASKED = 2000, 500
 """Training images among which the neighbours of so many held-out images are sought, at most."""
 FEWEST_OF_A_CLASS = 10
+VALUES_READ = 2**22
 SIDE = 14
 """Images are compared at most this large."""
 OVERFIT_STEPS, OVERFIT_IMAGES = 200, 8
@@ -42,8 +43,8 @@ def evenly(rows: Index, most: int) -> Index:
 
 
 def values(data: ImageData) -> tuple[int, ...]:
-    """The pixel values of at most 1,000 images."""
-    rows = evenly(np.arange(len(data.images)), 1000)
+    """The pixel values of at most VALUES_READ pixels, in images that are evenly spread."""
+    rows = evenly(np.arange(len(data.images)), max(1, VALUES_READ // math.prod(data.images.shape[1:])))
     return tuple(np.unique(data.images[rows]).tolist())
 
 
@@ -80,9 +81,9 @@ def neighbours(data: ImageData, train: Index, held_out: Index) -> Neighbours | N
 
 def _small(data: ImageData, rows: Index) -> Tensor:
     """Images as vectors of at most SIDE x SIDE pixels a channel, [N, P]."""
-    images = to_model(data.images[rows])
-    size = min(SIDE, images.shape[2]), min(SIDE, images.shape[3])
-    return nn.functional.adaptive_avg_pool2d(images, size).flatten(1)
+    size = min(SIDE, data.images.shape[1]), min(SIDE, data.images.shape[2])
+    parts = [to_model(data.images[rows[first : first + 64]]) for first in range(0, len(rows), 64)]
+    return torch.cat([nn.functional.adaptive_avg_pool2d(part, size).flatten(1) for part in parts])
 
 
 # Losses -------------------------------------------------------------------------------------------
@@ -137,8 +138,8 @@ def measure(
 
 
 def _moved(network: UNet, born: UNet) -> float:
-    pairs = list(zip(network.cpu().parameters(), born.parameters(), strict=True))
-    way = sum(float((now.detach() - then.detach()).square().sum()) for now, then in pairs)
+    pairs = list(zip(network.parameters(), born.parameters(), strict=True))
+    way = sum(float((now.detach().cpu() - then.detach()).square().sum()) for now, then in pairs)
     return math.sqrt(way / sum(float(then.detach().square().sum()) for _, then in pairs))
 
 

@@ -17,6 +17,14 @@ settings.register_profile("noisette", derandomize=True, deadline=None)
 settings.load_profile("noisette")
 
 
+@pytest.fixture(autouse=True, scope="session")
+def own_cache_folder(tmp_path_factory):
+    """Whatever a test keeps in the user's cache goes elsewhere."""
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setenv("NOISETTE_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
 @pytest.fixture(autouse=True, scope="module")
 def one_thread():
     """The smallest of networks are fastest, and exactly repeatable, on one thread."""
@@ -206,5 +214,5 @@ def blobs(blob_classifier, tmp_path, monkeypatch):
     monkeypatch.setattr("noisette.workflows.real_statistics.load_data", found.load)
     monkeypatch.setattr("noisette.workflows.real_statistics.DRAWS", 2)
     monkeypatch.setattr("noisette.evaluation.distances.GROUPS", 8)  # blocks of the kernel distance: most of the time
-    monkeypatch.setattr("noisette.workflows.real_statistics.cache_folder", lambda: blob_classifier.parent / "cache")
+    monkeypatch.setenv("NOISETTE_CACHE", str(blob_classifier.parent / "cache"))
     return found

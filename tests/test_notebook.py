@@ -24,7 +24,7 @@ def test_its_cells_run(cells, tmp_path, monkeypatch, capsys):
 
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    monkeypatch.setattr("noisette.workflows.real_statistics.cache_folder", lambda: tmp_path / "cache")
+    monkeypatch.setenv("NOISETTE_CACHE", str(tmp_path / "cache"))
     names: dict[str, object] = {}
     code = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
     assert sum(cell.count(FULL) for cell in code) == 1

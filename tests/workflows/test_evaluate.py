@@ -421,7 +421,7 @@ def test_missing_inception_weights_are_refused(request_of, good):
 @pytest.fixture
 def own_cache(blobs, monkeypatch):
     """An empty cache of the test's own."""
-    monkeypatch.setattr(real_side, "cache_folder", lambda: blobs.folder / "cache")
+    monkeypatch.setenv("NOISETTE_CACHE", str(blobs.folder / "cache"))
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from noisette.base.errors import NoisetteError, Refusal
 
+CACHE_VARIABLE = "NOISETTE_CACHE"
 UNFINISHED = ".unfinished-"
 """What a temporary name begins with: a killed process leaves it behind."""
 
@@ -32,10 +33,10 @@ def whole_file(path: str | os.PathLike[str]) -> Iterator[Path]:
     try:
         with writing(path):
             yield temporary
-            _sync_file(temporary)
+            sync_file(temporary)
             temporary.chmod(0o666 & ~_umask())
             temporary.replace(path)
-            _sync_folder(path.parent)
+            sync_folder(path.parent)
     finally:
         with suppress(OSError):  # gone: renamed, or its folder removed
             temporary.unlink()
@@ -55,11 +56,11 @@ def whole_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
         with writing(path):
             yield temporary
             with ThreadPoolExecutor(8) as pool:  # a disk syncs many files in little more time than one
-                list(pool.map(_sync_file, temporary.iterdir()))
-            _sync_folder(temporary)
+                list(pool.map(sync_file, temporary.iterdir()))
+            sync_folder(temporary)
             temporary.chmod(0o777 & ~_umask())
             temporary.rename(path)
-            _sync_folder(path.parent)
+            sync_folder(path.parent)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
@@ -78,7 +79,7 @@ def make_folder(folder: Path) -> None:
     missing = [each for each in (folder, *folder.parents) if not each.exists()]
     folder.mkdir(parents=True, exist_ok=True)
     for made in missing:
-        _sync_folder(made.parent)
+        sync_folder(made.parent)
 
 
 def remove_unfinished(folder: Path) -> None:
@@ -93,12 +94,13 @@ def digest_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _sync_file(path: Path) -> None:
+def sync_file(path: Path) -> None:
+    """Make what was written to a closed file last."""
     with path.open("rb+") as written:
         os.fsync(written.fileno())
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
     """Make the names in a folder last; Windows does so by itself."""
     if os.name == "nt":
         return
@@ -107,6 +109,14 @@ def _sync_folder(folder: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def cache_folder(name: str) -> Path:
+    """The folder `name` for what may be made or fetched again: within the one that the variable NOISETTE_CACHE names,
+    else within the user's own cache."""
+    import pooch  # here, since most commands need none of it
+
+    return Path(os.environ.get(CACHE_VARIABLE) or pooch.os_cache("noisette")) / name
 
 
 def _umask() -> int:

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from noisette.base.errors import Refusal
+from noisette.base.files import cache_folder
 from noisette.data.download import fetch
 from noisette.data.idx import read_labelled
 from noisette.data.images import ImageData, NoTestPart
@@ -92,9 +93,7 @@ def load_relative(name: str, data_dir: Path | None, part: str) -> ImageData:
 
 def download(name: str, wanted: Sequence[str], folder: Path | None = None) -> list[Path]:
     """The paths of the files `wanted` in `folder` (or the user's cache), downloaded where missing."""
-    import pooch
-
-    relative, folder = RELATIVES[name], folder or Path(pooch.os_cache("noisette")) / name
+    relative, folder = RELATIVES[name], folder or cache_folder(name)
     return [fetch(f"{stem}.gz", relative.checksums[stem], relative.mirrors, folder) for stem in wanted]
 
 

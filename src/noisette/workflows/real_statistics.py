@@ -21,6 +21,7 @@ from torch import Tensor
 import noisette
 from noisette.base.config import require
 from noisette.base.errors import NoisetteError, Refusal
+from noisette.base.files import cache_folder
 from noisette.base.shapes import Images, Labels
 from noisette.base.tensor_file import read_tensors, write_tensors
 from noisette.data.checks import check
@@ -293,13 +294,6 @@ def matched(fake: Seen, reference: Seen, priors: Priors) -> tuple[Seen, Seen]:
 # The cache ----------------------------------------------------------------------------------------
 
 
-def cache_folder() -> Path:
-    """Where the real side is kept, within the user's cache folder."""
-    import pooch
-
-    return Path(pooch.os_cache("noisette")) / "real"
-
-
 def _key(real: Real) -> dict[str, Any]:
     """All that the statistics of the real side depend on."""
     return {
@@ -318,7 +312,7 @@ def kept(key: dict[str, Any], work_out: Callable[[], dict[str, Tensor]]) -> dict
     a warning says so and the work goes on.
     """
     text = json.dumps(key, sort_keys=True)
-    path = cache_folder() / f"{hashlib.sha256(text.encode()).hexdigest()[:32]}.safetensors"
+    path = cache_folder("real") / f"{hashlib.sha256(text.encode()).hexdigest()[:32]}.safetensors"
     try:
         header, tensors = read_tensors(path, "cache", FORMAT)
         if header.get("key") == text and header.get("digest") == _digest(tensors):

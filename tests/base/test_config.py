@@ -10,8 +10,9 @@ import tomli_w
 from hypothesis import given
 from hypothesis import strategies as st
 
-from noisette.base.config import flatten, from_plain, read_toml, require, to_plain
+from noisette.base.config import flatten, from_plain, require, to_plain
 from noisette.base.errors import Refusal
+from noisette.base.text_file import read_toml
 from noisette.diffusion.noise import LevelRange
 from noisette.diffusion.objective import DiffusionConfig
 

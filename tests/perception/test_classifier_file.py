@@ -158,7 +158,7 @@ def changed(**changes):
             "expected a classifier of format .*, found 'noisette-m",
         ),
         (lambda header: {key: header[key] for key in ("format", "card")}, "is not a readable classifier: 'spec'"),
-        (lambda header: header | {"spec": "{"}, "is not a readable classifier"),
+        (lambda header: header | {"spec": "{"}, "spec is not readable JSON"),
         (lambda header: header | {"card": "3"}, "card 3: expected a table"),
         (changed(width=None), "missing width"),
         (changed(colour=3), "unknown key 'colour'"),

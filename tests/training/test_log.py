@@ -90,10 +90,12 @@ def test_a_last_line_cut_short_is_left_out_and_the_next_starts_anew(tmp_path):
     assert short(written(path, [step(32)], Progress(images_seen=16))) == "s16 s32"
 
 
-@pytest.mark.parametrize("line", ["", "{", "3", "[]", '{"event": "step"}', '{"images_seen": 3}', "\xff\xfe"])
+@pytest.mark.parametrize(
+    "line", ["", "{", "3", "[]", '{"event": "step"}', '{"images_seen": 3}', "\xff\xfe", " " * 2**17]
+)
 def test_another_bad_line_is_refused_with_its_number(tmp_path, line):
     path = tmp_path / "metrics.jsonl"
-    good = '{"event": "step", "images_seen": 16}'
+    good = json.dumps({"event": "finished", "images_seen": 16, "reason": "over", "seconds": 1.0})
     path.write_text(f"{good}\n{line}\n{good}\n", encoding="latin-1")
     with pytest.raises(Refusal, match=r"metrics\.jsonl line 2 is not a record of a run"):
         read_log(path)

@@ -55,10 +55,15 @@ def test_a_recipe_is_told_by_its_name():
 def test_the_time_of_validations_is_not_training_speed(tmp_path):
     from noisette.workflows.recipes import to_toml
 
+    step = {"loss": 1.0, "learning_rate": 1e-3, "gradient_norm": 1.0}
+    validation = {
+        **{"loss": 1.0, "bucket_losses": [1.0], "bucket_edges": [1.0, 2.0]},
+        **{"is_best": True, "rate_dropped": False},
+    }
     records = [
-        {"event": "step", "images_seen": 100, "seconds": 1.0},
-        {"event": "validation", "images_seen": 100, "seconds": 5.0},
-        {"event": "step", "images_seen": 200, "seconds": 6.0},
+        {"event": "step", "images_seen": 100, **step, "seconds": 1.0},
+        {"event": "validation", "images_seen": 100, **validation, "seconds": 5.0},
+        {"event": "step", "images_seen": 200, **step, "seconds": 6.0},
         {"event": "finished", "images_seen": 200, "reason": "horizon reached", "seconds": 6.0},
     ]
     (tmp_path / "config.toml").write_text(to_toml(CONFIGS["demo"]))

@@ -1,18 +1,16 @@
 """Configurations are frozen dataclasses: the only source of names, defaults, types and help.
 
-`read_toml` and `to_plain` are the two ways between them and plain values (TOML, JSON in a weight file). An unknown
+`from_plain` and `to_plain` are the two ways between them and plain values (TOML, JSON in a weight file). An unknown
 key or a value of another type is refused with the nearest name.
 """
 
 import dataclasses
-import tomllib
 import types
 import typing
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, TypeVar
 
-from noisette.base.errors import Refusal, unknown
+from noisette.base.errors import Refusal, shown, unknown
 
 C = TypeVar("C")
 
@@ -24,7 +22,7 @@ def from_plain(kind: type[C], values: Any, where: str, base: C | None = None) ->
     what the dataclass's own checks refuse is passed on.
     """
     if not isinstance(values, Mapping):
-        raise Refusal(f"{where}: expected a table of settings, found {values!r}")
+        raise Refusal(f"{where}: expected a table of settings, found {shown(values)}")
     hints = typing.get_type_hints(kind)
     fields = {field.name: field for field in dataclasses.fields(kind)}  # type: ignore[arg-type]
     given: dict[str, Any] = {}
@@ -65,7 +63,7 @@ def _convert(hint: Any, value: Any, where: str, base: Any) -> Any:
     if origin is None and type(value) is hint:
         return value
     name = getattr(hint, "__name__", None) if origin is None else str(hint)
-    raise Refusal(f"{where}: expected {name or hint}, found {value!r}")
+    raise Refusal(f"{where}: expected {name or hint}, found {shown(value)}")
 
 
 def to_plain(config: Any) -> dict[str, Any]:
@@ -86,14 +84,6 @@ def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     for key, value in values.items():
         pairs |= flatten(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
     return pairs
-
-
-def read_toml(path: Path) -> dict[str, Any]:
-    """The tables of a TOML file; raises Refusal with the parser's line when it is malformed."""
-    try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise Refusal(f"{path} is not valid TOML: {error}") from error
 
 
 def require(condition: bool, found: str, expected: str) -> None:

@@ -28,10 +28,21 @@ def unknown(kind: str, found: object, choices: Iterable[str]) -> Refusal:
     choices = list(choices)
     guess = nearest(str(found), choices)
     hint = f"; did you mean {guess!r}?" if guess else ""
-    shown = ", ".join(choices) if len(choices) <= 40 else f"{', '.join(choices[:40])}, ... ({len(choices)} in all)"
-    return Refusal(f"unknown {kind} {found!r}: expected one of {shown}{hint}")
+    listed = ", ".join(choices) if len(choices) <= 40 else f"{', '.join(choices[:40])}, ... ({len(choices)} in all)"
+    return Refusal(f"unknown {kind} {shown(found)}: expected one of {listed}{hint}")
+
+
+def shown(value: object) -> str:
+    """A value from outside in at most about a hundred characters."""
+    text = repr(value)
+    return text if len(text) <= 100 else f"{text[:100]}..."
 
 
 def one_line(error: BaseException) -> str:
-    """The error's message with every run of white space folded to one blank."""
-    return " ".join(str(error).split()) or type(error).__name__
+    """The error's message with every run of white space folded to one blank, cut after 1,000 characters.
+
+    What would move a terminal's cursor or change its colours is escaped: messages quote file names and their content.
+    """
+    text = " ".join(str(error).split()) or type(error).__name__
+    text = text if len(text) <= 1000 else f"{text[:1000]}..."
+    return "".join(sign if sign.isprintable() else repr(sign)[1:-1] for sign in text)

@@ -144,12 +144,15 @@ def require_writable(path: str | os.PathLike[str]) -> None:
 
 
 def existing_file(path: str | os.PathLike[str], what: str) -> Path:
-    """`path` as a Path; raises Refusal, naming `what` was looked for, when no file is there."""
+    """`path` as a Path; raises Refusal, naming `what` was looked for, when no regular file is there."""
     path = Path(path)
-    if not path.is_file():
-        found = "a folder" if path.is_dir() else "nothing"
-        raise Refusal(f"no {what} at {path}: found {found} there")
-    return path
+    try:
+        if path.is_file():
+            return path
+        found = "a folder" if path.is_dir() else "a pipe, a device or the like" if path.exists() else "nothing"
+    except OSError as error:  # a name that is too long, a folder that may not be entered
+        raise Refusal(f"no {what} at {path}: {error.strerror or error}") from error
+    raise Refusal(f"no {what} at {path}: found {found} there")
 
 
 def names_in(folder: Traversable, suffix: str) -> list[str]:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from noisette.base.errors import NoisetteError, Refusal
+from noisette.base.names import require_names
 from noisette.base.shapes import Images
 
 
@@ -29,6 +30,9 @@ class ImageData:
     classes: tuple[str, ...]
     source: str
     """One line: origin and licence."""
+
+    def __post_init__(self) -> None:
+        require_names(self.classes)
 
     @cached_property
     def digest(self) -> str:

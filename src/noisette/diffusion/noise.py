@@ -23,6 +23,8 @@ from noisette.base.errors import Refusal
 from noisette.base.registry import Registry
 from noisette.base.shapes import Images, Levels, Table
 
+MOST_LEVELS = 100_000
+"""In a table: bounds the memory that a file of settings can ask for."""
 BETA_CAP = 0.999  # Nichol & Dhariwal 2021, section 3.2: keeps the last level of a cosine table finite
 
 
@@ -141,9 +143,14 @@ def _ramp(steps: int) -> Tensor:
 
 
 def level_table(schedule: str, steps: int, within: LevelRange) -> Table:
-    """The falling table of `steps` levels, [steps] float64. Raises Refusal for an unknown name or steps < 1."""
-    require(steps >= 1, f"{steps} steps", "at least 1")
-    table = SCHEDULES[schedule](steps, within)
+    """The falling table of `steps` levels, [steps] float64. Raises Refusal for an unknown name, for steps outside 1 to
+    MOST_LEVELS, and for a range that gives no such table."""
+    require(1 <= steps <= MOST_LEVELS, f"{steps} steps", f"at least 1, at most {MOST_LEVELS:,}")
+    make = SCHEDULES[schedule]
+    try:
+        table = make(steps, within)
+    except OverflowError as error:  # of an extreme rho
+        raise Refusal(f"schedule {schedule!r} within {within} goes beyond what a number can hold") from error
     if not (bool(table.isfinite().all()) and bool((table > 0).all()) and bool((table.diff() < 0).all())):
         raise Refusal(f"schedule {schedule!r} with {steps} steps and {within} does not fall strictly within (0, inf)")
     return table

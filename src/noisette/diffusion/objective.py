@@ -56,9 +56,10 @@ class DiffusionConfig:
         level_table(self.schedule, self.table_steps, self.levels)
         if self.training_levels not in TRAINING_LEVELS:
             raise unknown("training_levels", self.training_levels, TRAINING_LEVELS)
-        require(self.noise_log_std > 0, f"noise_log_std {self.noise_log_std}", "a positive number")
-        require(self.snr_gamma > 0, f"snr_gamma {self.snr_gamma}", "a positive number")
-        require(self.data_std is None or self.data_std > 0, f"data_std {self.data_std}", "a positive number")
+        require(math.isfinite(self.noise_log_mean), f"noise_log_mean {self.noise_log_mean}", "a finite number")
+        for name in ("noise_log_std", "snr_gamma", "data_std"):
+            value = getattr(self, name)
+            require(value is None or 0 < value < math.inf, f"{name} {value}", "a positive number")
 
     def table(self) -> Table:
         """The table of levels, [table_steps]."""

@@ -14,6 +14,9 @@ from noisette.base.errors import unknown
 from noisette.base.shapes import Images, Labels, Levels
 from noisette.models.layers import NORMS, Attention, Down, ResidualBlock, SeededDropout, Sinusoid
 
+MOST_WIDTHS, WIDEST, MOST_BLOCKS = 10, 100_000, 32
+"""More than any network of small images: they bound what a file of settings can make of it, were it only its parts."""
+
 
 @dataclass(frozen=True)
 class UNetConfig:
@@ -35,13 +38,18 @@ class UNetConfig:
     """group or channel."""
 
     def __post_init__(self) -> None:
-        require(len(self.widths) >= 1 and min(self.widths) >= 1, f"widths {self.widths}", "positive numbers")
-        require(self.blocks >= 1, f"blocks {self.blocks}", "at least 1")
+        require(1 <= len(self.widths) <= MOST_WIDTHS, f"{len(self.widths)} widths", f"1 to {MOST_WIDTHS} levels")
+        require(
+            all(1 <= width <= WIDEST for width in self.widths),
+            f"widths {self.widths}",
+            f"positive numbers up to {WIDEST:,}",
+        )
+        require(1 <= self.blocks <= MOST_BLOCKS, f"blocks {self.blocks}", f"at least 1, at most {MOST_BLOCKS}")
         require(1 <= self.patch <= 16, f"patch {self.patch}", "a number from 1 to 16")
         require(
-            self.embedding >= 4 and self.embedding % 2 == 0,
+            4 <= self.embedding <= WIDEST and self.embedding % 2 == 0,
             f"embedding {self.embedding}",
-            "an even number of at least 4",
+            f"an even number of at least 4, at most {WIDEST:,}",
         )
         require(0 <= self.dropout < 1, f"dropout {self.dropout}", "a rate from 0 up to 1")
         NORMS[self.norm]
@@ -155,7 +163,10 @@ def _run(stage: nn.Module, x: Tensor, embedding: Tensor) -> Tensor:
 
 
 def multiply_adds(network: UNet, height: int, width: int) -> int:
-    """Multiply-adds of the convolutions and linear layers for one image, forward."""
+    """Multiply-adds of the convolutions and linear layers for one image, forward. Takes no memory for its pixels."""
+    with torch.device("meta"):  # shapes alone
+        shadow = UNet(network.config, network.channels, network.classes).eval()
+        image, label = torch.zeros(1, network.channels, height, width), torch.zeros(1, dtype=torch.int64)
     total = 0
 
     def count(module: nn.Module, _: tuple[Tensor, ...], result: Tensor) -> None:
@@ -167,15 +178,9 @@ def multiply_adds(network: UNet, height: int, width: int) -> int:
         else:
             total += weight.numel() * result[0, 0].numel() if result.ndim == 4 else weight.numel()
 
-    kinds = nn.Conv2d | nn.ConvTranspose2d | nn.Linear
-    hooks = [m.register_forward_hook(count) for m in network.modules() if isinstance(m, kinds)]
-    training = network.training
-    network.eval()  # dropout counts nothing and has no keys here
+    for module in shadow.modules():
+        if isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
+            module.register_forward_hook(count)
     with torch.no_grad():
-        weight = next(network.parameters())
-        image = torch.zeros(1, network.channels, height, width).to(weight)
-        network(image, torch.zeros(1).to(weight), torch.zeros(1, dtype=torch.int64, device=weight.device))
-    network.train(training)
-    for hook in hooks:
-        hook.remove()
+        shadow(image, torch.zeros(1, device="meta"), label)
     return total

@@ -11,10 +11,12 @@ from safetensors.torch import save
 from torch import Tensor
 
 from noisette.base.config import require, to_plain
-from noisette.base.network_file import load_network, read_stored, write_network
+from noisette.base.names import require_names
+from noisette.base.network_file import read_network, write_network
 from noisette.perception.classifier import SMALLEST, Classifier, ClassifierConfig
 
 FORMAT = "noisette-classifier-1"
+MOST_CHANNELS = 64
 
 
 @dataclass(frozen=True)
@@ -30,10 +32,11 @@ class ClassifierSpec:
 
     def __post_init__(self) -> None:
         require(
-            self.channels >= 1 and min(self.height, self.width) >= SMALLEST,
+            1 <= self.channels <= MOST_CHANNELS and min(self.height, self.width) >= SMALLEST,
             f"images of {self.channels} x {self.height} x {self.width}",
-            f"at least 1 channel and {SMALLEST} x {SMALLEST} pixels",
+            f"at least 1 channel and {SMALLEST} x {SMALLEST} pixels, at most {MOST_CHANNELS} channels",
         )
+        require_names(self.classes)
         require(len(self.classes) >= 2, f"classes: {len(self.classes)}", "at least 2 to tell apart")
 
     def new_network(self) -> Classifier:
@@ -67,8 +70,9 @@ def load_classifier(path: Path) -> ClassifierFile:
     Raises Refusal when the file is missing, damaged, of another format or holds other tensors than its configuration
     asks for.
     """
-    spec, card, tensors = read_stored(path, "classifier", FORMAT, ClassifierSpec)
-    return ClassifierFile(spec, load_network(path, spec.new_network, tensors), card, _digest(spec, tensors))
+    spec, card, tensors, network = read_network(path, "classifier", FORMAT, ClassifierSpec)
+    assert isinstance(network, Classifier)
+    return ClassifierFile(spec, network, card, _digest(spec, tensors))
 
 
 def _digest(spec: ClassifierSpec, stored: dict[str, Tensor]) -> str:

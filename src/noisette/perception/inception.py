@@ -14,13 +14,13 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from noisette.base.errors import Refusal, one_line
+from noisette.base.errors import Refusal
 from noisette.base.files import digest_of, existing_file
+from noisette.base.network_file import first_difference
 from noisette.base.shapes import Images
+from noisette.base.tensor_file import open_tensors
 
 FEATURES = 2048
 SIZE = 299
@@ -170,19 +170,16 @@ def load_inception(path: Path, device: torch.device) -> InceptionFile:
 
     Raises Refusal when the file is missing, damaged or holds weights of another network.
     """
-    existing_file(path, "Inception weights (noisette.perception.inception says where they come from)")
-    try:
-        stored = load_file(path)
-    except (SafetensorError, OSError) as error:
-        raise Refusal(f"{path} is not a readable safetensors file: {one_line(error)}") from error
-    weights = {name: tensor.float() for name, tensor in stored.items() if not name.startswith("fc.")}
     with torch.device("meta"):
         network = Inception()
     counts = {name: torch.zeros(()) for name in network.state_dict() if name.endswith("num_batches_tracked")}
-    try:
-        network.load_state_dict(counts | weights, assign=True)
-    except RuntimeError as error:
-        raise Refusal(f"{path} holds no Inception weights: {one_line(error)[:200]}") from error
+    needed = {name: tensor for name, tensor in network.state_dict().items() if name not in counts}
+    with open_tensors(path, "Inception weights (noisette.perception.inception says where they come from)") as file:
+        forms = {name: form for name, form in file.forms.items() if name not in counts and not name.startswith("fc.")}
+        if wrong := first_difference(needed, forms):
+            raise Refusal(f"{path} holds no Inception weights: {wrong}")
+        stored = file.read()
+    network.load_state_dict(counts | {name: stored[name].float() for name in needed}, assign=True)
     digest = digest_of(path)
     network.requires_grad_(False).eval()
     network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]

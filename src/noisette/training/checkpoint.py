@@ -11,6 +11,7 @@ from torch import Tensor
 from noisette.base.config import from_plain
 from noisette.base.errors import Refusal, one_line
 from noisette.base.tensor_file import read_tensors, write_tensors
+from noisette.base.text_file import parse_json
 from noisette.training.loop import Progress, TrainState
 
 FORMAT = "noisette-state-1"
@@ -45,8 +46,8 @@ def read_progress(path: Path) -> Progress:
 def _read(path: Path) -> tuple[Progress, dict[str, Tensor]]:
     header, tensors = read_tensors(path, "state", FORMAT)
     try:
-        return from_plain(Progress, json.loads(header["progress"]), str(path)), tensors
-    except (KeyError, ValueError) as error:
+        return from_plain(Progress, parse_json(header["progress"], "progress"), "progress"), tensors
+    except (KeyError, Refusal) as error:
         raise Refusal(f"{path} is not a readable state: {one_line(error)}") from error
 
 

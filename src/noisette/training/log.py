@@ -1,16 +1,24 @@
 """A run's log: one JSON line an event, in the order they happened."""
 
 import dataclasses
+import itertools
 import json
+import math
 import os
+import typing
 from pathlib import Path
 from typing import Any
 
-from noisette.base.errors import Refusal
-from noisette.base.files import write_text, writing
+from noisette.base.errors import Refusal, shown
+from noisette.base.files import existing_file, write_text, writing
+from noisette.base.text_file import parse_json
 from noisette.training.loop import Event, Finished, Progress, Stepped, Validated
 
 NAMES = {Stepped: "step", Validated: "validation", Finished: "finished"}
+FIELDS = {name: {"event": str, **typing.get_type_hints(event), "seconds": float} for event, name in NAMES.items()}
+"""Of the records, by the name of their event: what each holds."""
+LONGEST = 2**16
+"""Bytes of a line; ours have a few hundred."""
 
 
 class Log:
@@ -49,19 +57,47 @@ class Log:
 
 
 def read_log(path: Path) -> list[dict[str, Any]]:
-    """The records of a log. A last line cut short by a crash is left out; any other bad line is refused."""
-    lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    """The records of a log, whose fields are those of its events. A last line cut short by a crash is left out; any
+    other bad line is refused."""
     records: list[dict[str, Any]] = []
-    for number, line in enumerate(lines, start=1):
-        try:
-            record = json.loads(line)
-            if not (isinstance(record, dict) and {"event", "images_seen"} <= record.keys()):
-                raise ValueError("no event")
-            records.append(record)
-        except ValueError as error:
-            if number < len(lines):
-                raise Refusal(f"{path} line {number} is not a record of a run: {line[:60]!r}") from error
-    return records
+    with existing_file(path, "log").open("rb") as file:
+        bad = None
+        for number in itertools.count(1):
+            line = file.readline(LONGEST + 1)
+            if line and bad is not None:
+                raise Refusal(f"{path} line {number - 1} is not a record of a run: {shown(bad[:60])}")
+            if not line:
+                return records
+            record = _record(line)
+            if record is None:
+                bad = line.decode("utf-8", errors="replace")
+            else:
+                records.append(record)
+    raise AssertionError  # counting has no end
+
+
+def _record(line: bytes) -> dict[str, Any] | None:
+    """What a line says; None where it is not a record."""
+    try:
+        record = parse_json(line.decode("utf-8"), "line")
+    except (Refusal, UnicodeDecodeError):
+        return None
+    fields = FIELDS.get(str(record.get("event"))) if isinstance(record, dict) else None
+    if fields is None or record.keys() != fields.keys():
+        return None
+    return record if all(_is_a(value, fields[name]) for name, value in record.items()) else None
+
+
+def _is_a(value: Any, hint: Any) -> bool:
+    """Whether a plain value is what a field may hold: a count from 0, a finite number, or a list of numbers, where an
+    empty bucket's is NaN."""
+    if hint is int:
+        return type(value) is int and value >= 0
+    if hint is float:
+        return type(value) in (int, float) and math.isfinite(value)
+    if hint in (bool, str):
+        return type(value) is hint
+    return isinstance(value, list) and all(type(item) in (int, float) and not math.isinf(item) for item in value)
 
 
 def _happened(record: dict[str, Any], progress: Progress) -> bool:

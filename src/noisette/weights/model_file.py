@@ -10,14 +10,17 @@ import torch
 
 from noisette.base.config import require
 from noisette.base.errors import unknown
-from noisette.base.network_file import load_network, read_stored, write_network
-from noisette.diffusion.noise import SCHEDULES, grid, level_table, pick
+from noisette.base.names import require_names
+from noisette.base.network_file import read_network, write_network
+from noisette.diffusion.noise import MOST_LEVELS, SCHEDULES, grid, level_table, pick
 from noisette.diffusion.objective import DiffusionConfig, trained_range
 from noisette.diffusion.precondition import PRECONDITIONS, Denoiser, denoiser
 from noisette.diffusion.samplers import make_sampler
 from noisette.models.unet import UNet, UNetConfig
 
 FORMAT = "noisette-model-1"
+MOST_CHANNELS, LARGEST_SIDE = 64, 4096
+"""Of the images. The weights do not tell the sides: without a bound a file of a few bytes could ask for any memory."""
 TRAINED = "trained"
 """The sampling schedule that is the model's own: levels picked from its table of betas, or its schedule at any number
 of steps."""
@@ -48,7 +51,7 @@ class SamplingConfig:
 
     def __post_init__(self) -> None:
         make_sampler(self.sampler, self.eta)
-        require(self.steps >= 1, f"steps {self.steps}", "at least 1")
+        require(1 <= self.steps <= MOST_LEVELS, f"steps {self.steps}", f"at least 1, at most {MOST_LEVELS:,}")
         if self.grid not in (TRAINED, *SCHEDULES):
             raise unknown("grid", self.grid, (TRAINED, *SCHEDULES))
         require(
@@ -87,10 +90,12 @@ class ModelSpec:
 
     def __post_init__(self) -> None:
         require(
-            min(self.channels, self.height, self.width) >= 1,
+            1 <= self.channels <= MOST_CHANNELS
+            and all(1 <= side <= LARGEST_SIDE for side in (self.height, self.width)),
             f"images of {self.channels} x {self.height} x {self.width}",
-            "positive sizes",
+            f"positive sizes, up to {MOST_CHANNELS} x {LARGEST_SIDE} x {LARGEST_SIDE}",
         )
+        require_names(self.classes)
         require(self.diffusion.data_std is not None, "diffusion without data_std", "the data's standard deviation")
 
     def new_network(self) -> UNet:
@@ -136,5 +141,6 @@ def load_model(path: Path) -> ModelFile:
     Raises Refusal when the file is missing, damaged, of another format or holds other tensors than its configuration
     asks for.
     """
-    spec, card, tensors = read_stored(path, "model", FORMAT, ModelSpec)
-    return ModelFile(spec, load_network(path, spec.new_network, tensors), card)
+    spec, card, _, network = read_network(path, "model", FORMAT, ModelSpec)
+    assert isinstance(network, UNet)
+    return ModelFile(spec, network, card)

@@ -8,9 +8,10 @@ from typing import TypeVar
 
 import tomli_w
 
-from noisette.base.config import flatten, from_plain, read_toml, require, to_plain
+from noisette.base.config import flatten, from_plain, require, to_plain
 from noisette.base.errors import Refusal, unknown
 from noisette.base.files import names_in
+from noisette.base.text_file import read_toml
 from noisette.diffusion.objective import DiffusionConfig
 from noisette.models.unet import UNetConfig
 from noisette.training.config import TrainingConfig
@@ -98,7 +99,7 @@ def _shown(value: object) -> str:
 
 def read_run_config(path: Path) -> RunConfig:
     """A configuration written by `to_toml`; what it refuses is told with the file's name."""
-    values = read_toml(path)
+    values = read_toml(path, "run")
     try:
         return from_plain(RunConfig, values, "settings", base=RunConfig())
     except Refusal as error:

@@ -181,7 +181,8 @@ def _numbers(run: RunFolder, record: Mapping[str, Any] | None) -> list[KeyNumber
     except NoisetteError:
         epochs = "by training"
     try:
-        parameters = f"{sum(p.numel() for p in run.spec().new_network().parameters()):,}"
+        with torch.device("meta"):
+            parameters = f"{sum(p.numel() for p in run.spec().new_network().parameters()):,}"
     except NoisetteError:
         parameters = NONE
     finished = run.finished()

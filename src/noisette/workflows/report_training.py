@@ -164,7 +164,8 @@ def schedule(run: RunFolder, folder: Path) -> Part:
 def network(run: RunFolder, folder: Path) -> Part:
     """The U-Net drawn, with its sizes."""
     spec = run.spec()
-    unet = spec.new_network()
+    with torch.device("meta"):  # its sizes alone
+        unet = spec.new_network()
     parameters = sum(parameter.numel() for parameter in unet.parameters())
     work_done = multiply_adds(unet, spec.height, spec.width)
     caption = f"{parameters:,} parameters, {work_done / 1e6:,.1f} million multiply-adds an image and evaluation."
@@ -225,6 +226,6 @@ def progress(run: RunFolder, folder: Path) -> Part:
             with Image.open(path) as picture:
                 picture.load()
                 pictures.append(pixels(picture, folder / f"progress-{path.stem}", told, f"Samples after {told}."))
-        except (OSError, SyntaxError, ValueError):
+        except Exception:  # Pillow does not say which errors a damaged file raises
             missing.append(f"{path} is not a readable picture.")
     return Part(pictures, missing=missing)

@@ -2,7 +2,6 @@
 
 import contextlib
 import dataclasses
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -10,6 +9,7 @@ from typing import Any, Generic, TypeVar
 from noisette.base.config import require
 from noisette.base.errors import NoisetteError, Refusal
 from noisette.base.files import existing_file
+from noisette.base.text_file import read_json
 from noisette.data.checks import Report, check
 from noisette.data.datasets import load_data
 from noisette.data.images import ImageData
@@ -122,7 +122,7 @@ class RunFolder:
 def read_table(path: Path) -> dict[str, Any]:
     """A JSON table; empty when the file is missing or holds anything else."""
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        found = read_json(path, "table")
+    except Refusal:
         return {}
     return found if isinstance(found, dict) else {}

@@ -1,8 +1,6 @@
 """What is evaluated: images drawn from a model, or a file of them from anybody."""
 
 import hashlib
-import zipfile
-import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,9 +11,9 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from noisette.base.array_file import read_arrays
 from noisette.base.config import require
-from noisette.base.errors import Refusal, one_line
-from noisette.base.files import existing_file
+from noisette.base.errors import Refusal
 from noisette.base.shapes import NO_CLASS, Labels
 from noisette.data.images import ImageData
 from noisette.evaluation.yardstick import draw_equal, draw_own
@@ -67,14 +65,7 @@ def open_samples(path: Path) -> Samples:
 
     Raises Refusal for a file that is missing, damaged or holds anything else.
     """
-    existing_file(path, "sample file")
-    try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
-            images, labels = arrays["images"], arrays["labels"]
-    except KeyError as error:
-        raise Refusal(f"{path}: {one_line(error)}; expected the arrays images and labels") from None
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error, AttributeError, TypeError) as error:
-        raise Refusal(f"{path} is not a readable sample file: {one_line(error)}") from None
+    images, labels = read_arrays(path, "sample file", ("images", "labels"))
     require(
         images.dtype == np.uint8 and images.ndim == 4,
         f"{path}: images {images.dtype} {list(images.shape)}",

@@ -27,6 +27,7 @@ from noisette.base.files import remove_unfinished, require_writable, write_text,
 from noisette.base.lock import FolderLock, locked, unused
 from noisette.base.seeds import generator
 from noisette.base.shapes import NO_CLASS
+from noisette.base.text_file import read_json
 from noisette.data.batches import Batch, Batches
 from noisette.data.checks import Report, check
 from noisette.data.datasets import load_data
@@ -56,6 +57,7 @@ from noisette.workflows.model import BEST_FILE, LAST_FILE, Model, last, locate, 
 from noisette.workflows.recipes import RunConfig, first_difference, read_run_config, to_toml, without_horizon
 
 SAVE_SECONDS = 60.0
+MOST_THREADS = 1024  # a file that asks for more would end the process
 PREVIEW_IMAGES, PREVIEW_STEPS = 60, 20
 CHECKPOINTS = "checkpoints"
 
@@ -101,7 +103,7 @@ class Settled:
     noisette: str
 
     def __post_init__(self) -> None:
-        require(self.threads >= 1, f"threads {self.threads}", "at least 1")
+        require(1 <= self.threads <= MOST_THREADS, f"threads {self.threads}", f"at least 1, at most {MOST_THREADS}")
 
 
 class Run:
@@ -355,8 +357,8 @@ def preview(spec: ModelSpec, network: UNet, device: torch.device) -> Any:
 
 def _read_settled(path: Path) -> Settled:
     try:
-        return from_plain(Settled, json.loads(path.read_text(encoding="utf-8")), "settled")
-    except (Refusal, ValueError) as error:
+        return from_plain(Settled, read_json(path, "run"), "settled")
+    except Refusal as error:
         raise Refusal(f"{path} is not what a run has settled: {one_line(error)}") from error
 
 

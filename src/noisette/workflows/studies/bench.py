@@ -24,10 +24,12 @@ import torch
 from PIL.Image import Image
 
 import noisette
+from noisette.base.array_file import read_arrays
 from noisette.base.config import require, to_plain
 from noisette.base.errors import NoisetteError, Refusal, one_line
 from noisette.base.files import require_writable, whole_file, write_text
 from noisette.base.lock import unused
+from noisette.base.text_file import read_json
 from noisette.diffusion.objective import DiffusionConfig
 from noisette.models.unet import UNet
 from noisette.report.pictures import Pixels, grid_picture
@@ -279,9 +281,8 @@ class Bench:
         return self.out / "samples" / f"{key}.npz"
 
     def _images(self, key: str) -> Pixels:
-        with np.load(self._samples(key), allow_pickle=False) as arrays:
-            images: Pixels = arrays["images"]
-            return images
+        (images,) = read_arrays(self._samples(key), "sample file", ("images",))
+        return images
 
 
 def _finished(folder: Path, config: RunConfig) -> bool:
@@ -307,10 +308,10 @@ def _read_cells(out: Path, settings: Mapping[str, Any]) -> dict[str, Any]:
     if not file.exists():
         raise Refusal(f"--out {out} is not empty and holds no study: expected a new folder or the folder of this study")
     try:
-        record = json.loads(file.read_text(encoding="utf-8"))
+        record = read_json(file, "study")
         require(record["format"] == FORMAT, f"format {record['format']!r}", repr(FORMAT))
         found, cells = dict(record["settings"]), dict(record["cells"])
-    except (ValueError, KeyError, TypeError, Refusal) as error:
+    except (KeyError, TypeError, ValueError, Refusal) as error:
         raise Refusal(f"{file} is not a study's results: {one_line(error)}") from error
     for key in [*found, *settings]:
         if found.get(key) != settings.get(key):

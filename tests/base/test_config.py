@@ -103,7 +103,7 @@ def test_a_file_that_is_not_toml_is_refused_by_name_and_line(tmp_path):
     with pytest.raises(Refusal, match=r"broken\.toml is not valid TOML: .*line 2"):
         read_toml(path)
     path.write_bytes(b"\xff")
-    with pytest.raises(Refusal, match=r"broken\.toml is not valid TOML"):
+    with pytest.raises(Refusal, match=r"broken\.toml is not UTF-8 text"):
         read_toml(path)
 
 

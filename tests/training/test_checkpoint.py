@@ -188,7 +188,7 @@ def test_nothing_is_ever_unpickled_and_a_missing_file_is_refused(trained, tmp_pa
     path.write_bytes(pickle.dumps(Bomb()))
     torch.save({"bomb": torch.zeros(1)}, tmp_path / "torch.safetensors")
     for file in (path, tmp_path / "torch.safetensors", tmp_path / "missing.safetensors", tmp_path):
-        with pytest.raises(Refusal, match="is not a readable state"):
+        with pytest.raises(Refusal, match=r"is not a readable state|no state at .*: found (nothing|a folder) there"):
             load_state(file, state)
 
 

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from noisette.base.config import require
-from noisette.base.errors import unknown
+from noisette.base.errors import shown, unknown
 from noisette.base.shapes import Images, Labels, Levels
 from noisette.models.layers import NORMS, Attention, Down, ResidualBlock, SeededDropout, Sinusoid
 
@@ -38,11 +38,10 @@ class UNetConfig:
     """group or channel."""
 
     def __post_init__(self) -> None:
-        require(1 <= len(self.widths) <= MOST_WIDTHS, f"{len(self.widths)} widths", f"1 to {MOST_WIDTHS} levels")
         require(
-            all(1 <= width <= WIDEST for width in self.widths),
-            f"widths {self.widths}",
-            f"positive numbers up to {WIDEST:,}",
+            1 <= len(self.widths) <= MOST_WIDTHS and all(1 <= width <= WIDEST for width in self.widths),
+            f"widths {shown(self.widths)}",
+            f"positive numbers up to {WIDEST:,}, at most {MOST_WIDTHS} of them",
         )
         require(1 <= self.blocks <= MOST_BLOCKS, f"blocks {self.blocks}", f"at least 1, at most {MOST_BLOCKS}")
         require(1 <= self.patch <= 16, f"patch {self.patch}", "a number from 1 to 16")

@@ -170,11 +170,12 @@ def load_inception(path: Path, device: torch.device) -> InceptionFile:
 
     Raises Refusal when the file is missing, damaged or holds weights of another network.
     """
+    existing_file(path, "Inception weights (noisette.perception.inception says where they come from)")
     with torch.device("meta"):
         network = Inception()
     counts = {name: torch.zeros(()) for name in network.state_dict() if name.endswith("num_batches_tracked")}
     needed = {name: tensor for name, tensor in network.state_dict().items() if name not in counts}
-    with open_tensors(path, "Inception weights (noisette.perception.inception says where they come from)") as file:
+    with open_tensors(path, "safetensors file") as file:
         forms = {name: form for name, form in file.forms.items() if name not in counts and not name.startswith("fc.")}
         if wrong := first_difference(needed, forms):
             raise Refusal(f"{path} holds no Inception weights: {wrong}")

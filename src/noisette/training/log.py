@@ -70,7 +70,7 @@ def read_log(path: Path) -> list[dict[str, Any]]:
                 return records
             record = _record(line)
             if record is None:
-                bad = line.decode("utf-8", errors="replace")
+                bad = line.decode("utf-8", errors="replace").strip()
             else:
                 records.append(record)
     raise AssertionError  # counting has no end

@@ -89,9 +89,9 @@ class ModelSpec:
     classes: tuple[str, ...]
 
     def __post_init__(self) -> None:
+        sides = self.height, self.width
         require(
-            1 <= self.channels <= MOST_CHANNELS
-            and all(1 <= side <= LARGEST_SIDE for side in (self.height, self.width)),
+            1 <= self.channels <= MOST_CHANNELS and min(sides) >= 1 and max(sides) <= LARGEST_SIDE,
             f"images of {self.channels} x {self.height} x {self.width}",
             f"positive sizes, up to {MOST_CHANNELS} x {LARGEST_SIDE} x {LARGEST_SIDE}",
         )

@@ -111,7 +111,21 @@ def test_a_folder_of_pictures(model, tmp_path):
         assert np.array_equal(np.asarray(picture), arrays["images"][0, ..., 0])
 
 
-HOSTILE = ("../../up", "a/b", "c\\d", "..", "", "con", "naïve é", "x" * 300, "[red]", "tab\there", "a:b", "-")
+HOSTILE = (
+    "../../up",
+    "a/b",
+    "c\\d",
+    "..",
+    "/etc/x",
+    "con",
+    "naïve é",
+    "x" * 200,
+    "[red]",
+    "a. ",
+    "a:b",
+    "-",
+    "𝒳" * 200,
+)
 
 
 def test_no_class_name_leads_out_of_the_folder(tiny_model, tmp_path):
@@ -123,6 +137,12 @@ def test_no_class_name_leads_out_of_the_folder(tiny_model, tmp_path):
     assert names == [picture_name(number, number, HOSTILE) for number in range(len(HOSTILE))]
     assert all(len(name.encode()) < 256 and not set(name) & set('/\\:*?"<>|\t') for name in names)
     assert "000006-naïve_é.png" in names
+
+
+@pytest.mark.parametrize("name", ["", "x" * 201, "tab\there", "a\nb", "\0", "\x1b[31m", "\ud800", "\u2028"])
+def test_a_class_that_cannot_be_printed_is_refused(tiny_model, name):
+    with pytest.raises(Refusal, match="expected a name of 1 to 200 characters that can be printed"):
+        tiny_model(classes=("left", name))
 
 
 @pytest.mark.parametrize(

@@ -6,17 +6,19 @@ checkpoint counts from the moment that the manifest names it: it is written last
 
 import dataclasses
 import json
+import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from noisette.base.config import from_plain, require
-from noisette.base.errors import NoisetteError, Refusal, one_line
+from noisette.base.errors import NoisetteError, Refusal, one_line, shown
 from noisette.base.files import digest_of, remove_unfinished, write_text, writing
+from noisette.base.text_file import LARGEST_JSON, parse_json, read_text
 from noisette.training.checkpoint import save_state
 from noisette.training.loop import Progress, TrainState
 
 FORMAT, MANIFEST, SUFFIX = "noisette-checkpoints-1", "manifest.json", ".safetensors"
+NAME = r"[0-9]{1,20}(-validated)?\.safetensors"
 KEPT = 2
 """The newest, and the one before it for when the newest is damaged."""
 
@@ -30,7 +32,7 @@ class Checkpoint:
     sha256: str
 
     def __post_init__(self) -> None:
-        require(Path(self.file).name == self.file, f"file {self.file!r}", "the name of one in the same folder")
+        require(re.fullmatch(NAME, self.file) is not None, f"file {shown(self.file)}", "a checkpoint of this folder")
 
 
 class Checkpoints:
@@ -111,6 +113,8 @@ def _problem(path: Path, expected: Checkpoint) -> str | None:
         size = path.stat().st_size
         if size != expected.size:
             return f"is {size:,} bytes, not {expected.size:,}"
+        if not path.is_file():  # a pipe would be waited for
+            return "is no file"
         return None if digest_of(path) == expected.sha256 else "has another SHA-256"
     except OSError as error:
         return f"cannot be read ({error.strerror or error})"
@@ -118,20 +122,15 @@ def _problem(path: Path, expected: Checkpoint) -> str | None:
 
 def _text(path: Path) -> str | None:
     """The manifest's text; None where there is none."""
-    try:
-        return path.read_text(encoding="utf-8", errors="replace")
-    except FileNotFoundError:
-        return None
-    except OSError as error:
-        raise Refusal(f"cannot read {path}: {error.strerror or error}") from error
+    return read_text(path, "manifest", LARGEST_JSON) if path.exists() else None
 
 
 def _read(path: Path, text: str) -> list[Checkpoint]:
     try:
-        record: Any = json.loads(text)
+        record = parse_json(text, "its text")
         require(record["format"] == FORMAT, f"format {record['format']!r}", repr(FORMAT))
         listed = [from_plain(Checkpoint, each, "checkpoint") for each in record["checkpoints"]]
         require(len(listed) > 0, "no checkpoint", "at least one")
         return listed
-    except (ValueError, KeyError, TypeError, NoisetteError) as error:
+    except (KeyError, TypeError, NoisetteError) as error:
         raise Refusal(f"{path} is not a manifest: {one_line(error)}: {_or_begin_anew(path.parent)}") from error

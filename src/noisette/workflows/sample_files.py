@@ -35,7 +35,7 @@ class Shard:
 def picture_name(number: int, label: int, classes: Sequence[str]) -> str:
     """The file name of a single picture. Whatever a class is called, it names a file of this folder on any system."""
     name = "none" if label == NO_CLASS else classes[label]
-    safe = re.sub(r"[^\w-]", "_", name)[:60]
+    safe = re.sub(r"[^\w-]", "_", name)[:40]  # of up to four bytes each, where names may have 255
     return f"{number:06d}-{safe}.png"
 
 

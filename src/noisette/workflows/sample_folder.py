@@ -19,7 +19,8 @@ from pathlib import Path
 import noisette
 from noisette.base.config import from_plain, require, to_plain
 from noisette.base.errors import NoisetteError, Refusal, one_line
-from noisette.base.files import UNFINISHED, existing_file, write_text
+from noisette.base.files import UNFINISHED, write_text
+from noisette.base.text_file import read_json
 from noisette.diffusion.sample import Snapshot
 from noisette.weights.model_file import SamplingConfig
 from noisette.workflows.drawing import Film, Sampled, draw_pixels
@@ -186,10 +187,10 @@ def shards_there(out: Path, record: FolderRecord) -> set[int]:
 
 def read_record(out: Path) -> FolderRecord:
     """What a folder of samples is. Raises Refusal for one that `noisette sample` did not write."""
-    path = existing_file(out / RECORD, "record of samples")
+    path = out / RECORD
     try:
-        return from_plain(FolderRecord, json.loads(path.read_text(encoding="utf-8")), "record")
-    except (Refusal, ValueError, RecursionError) as error:
+        return from_plain(FolderRecord, read_json(path, "record of samples"), "record")
+    except Refusal as error:
         raise Refusal(f"{path} is not a record of samples: {one_line(error)}") from error
 
 

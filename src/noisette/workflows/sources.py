@@ -13,7 +13,6 @@ from torch import Tensor
 
 from noisette.base.array_file import read_arrays
 from noisette.base.config import require
-from noisette.base.errors import Refusal
 from noisette.base.shapes import NO_CLASS, Labels
 from noisette.data.images import ImageData
 from noisette.evaluation.yardstick import draw_equal, draw_own

@@ -119,7 +119,7 @@ def test_when_none_is_whole_it_is_said_what_to_do(three):
         ('{"format": "noisette-checkpoints-1", "checkpoints": [{"file": "a"}]}', "missing sha256, size"),
         (
             '{"format": "noisette-checkpoints-1", "checkpoints": [{"file": "../a", "size": 1, "sha256": ""}]}',
-            r"'\.\./a': expected the name of one in the same folder",
+            r"'\.\./a': expected a checkpoint of this folder",
         ),
     ],
     ids=range(6),

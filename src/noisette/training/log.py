@@ -15,7 +15,10 @@ from noisette.base.text_file import parse_json
 from noisette.training.loop import Event, Finished, Progress, Stepped, Validated
 
 NAMES = {Stepped: "step", Validated: "validation", Finished: "finished"}
-FIELDS = {name: {"event": str, **typing.get_type_hints(event), "seconds": float} for event, name in NAMES.items()}
+FIELDS = {
+    name: {"event": str, **typing.get_type_hints(event), "seconds": float}
+    for name, event in {"step": Stepped, "validation": Validated, "finished": Finished, "diverged": Finished}.items()
+}
 """Of the records, by the name of their event: what each holds."""
 LONGEST = 2**16
 """Bytes of a line; ours have a few hundred."""

@@ -107,7 +107,7 @@ def _examine_run(run: RunFolder, device: torch.device, overfit: bool, say: Calla
     data = notes.attempt("data", lambda: data_evidence(run.data(), *run.split()))
     if data is not None:
         notes.looked_at.append(_counted(data))
-    course = notes.attempt("log", lambda: _course(run))
+    course = notes.attempt("log", lambda: course_of(run.records()))
     if course is not None:
         steps, validations = len(course.seen), len(course.validation)
         notes.looked_at.append(f"log ({steps:,} steps, {validations:,} validations)")
@@ -139,13 +139,6 @@ def _about(run: RunFolder, course: Course | None) -> str:
     seen, _ = run.seen()
     how = "diverged" if course is not None and course.diverged else run.finished() or "not finished"
     return f"run {run.folder}: {seen:,} images of {run.config.dataset.data}, {how}"
-
-
-def _course(run: RunFolder) -> Course:
-    try:
-        return course_of(run.records())
-    except (KeyError, TypeError, ValueError) as error:
-        raise NoisetteError(f"a record lacks {one_line(error)}") from error
 
 
 def _weights(run: RunFolder, device: torch.device, notes: _Notes) -> tuple[UNet | None, UNet | None]:

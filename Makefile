@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test check faults clean
+.PHONY: demo test check faults kills clean
 .DEFAULT_GOAL := demo
 
 demo: .venv/ready
@@ -19,6 +19,9 @@ check: .venv/ready-to-develop
 
 faults: .venv/ready-to-develop
 	$(BIN)/python tools/faults.py
+
+kills: .venv/ready-to-develop
+	OMP_NUM_THREADS=1 $(BIN)/python tools/kills.py
 
 .venv/bin/python:
 	$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "noisette needs Python 3.11 or newer")'

@@ -66,12 +66,12 @@ def whole_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
 
 
 @contextmanager
-def writing(path: str | os.PathLike[str]) -> Iterator[None]:
-    """Within, a disk that refuses is a NoisetteError that names `path`."""
+def writing(path: str | os.PathLike[str], kind: type[NoisetteError] = NoisetteError) -> Iterator[None]:
+    """Within, a disk that refuses is an error of this kind that names `path`."""
     try:
         yield
     except OSError as error:
-        raise NoisetteError(f"cannot write {path}: {error.strerror or error}") from error
+        raise kind(f"cannot write {path}: {error.strerror or error}") from error
 
 
 def make_folder(folder: Path) -> None:
@@ -83,9 +83,10 @@ def make_folder(folder: Path) -> None:
 
 
 def remove_unfinished(folder: Path) -> None:
-    """Remove what killed processes left half-written in `folder`, which no other process may be writing to."""
+    """Remove the files that killed processes left half-written in `folder`, which no other may be writing to."""
     for leftover in folder.glob(f"{UNFINISHED}*"):
-        leftover.unlink(missing_ok=True)
+        if leftover.is_file():
+            leftover.unlink()
 
 
 def digest_of(path: Path) -> str:
@@ -134,13 +135,11 @@ def write_text(path: str | os.PathLike[str], text: str) -> None:
 def require_writable(path: str | os.PathLike[str]) -> None:
     """Refuse, before any work, a place where no file `path` could be written after it. Leaves no trace."""
     path = Path(path)
-    try:
+    with writing(path, Refusal):
         if path.is_dir():
             raise Refusal(f"cannot write {path}: found a folder there, expected a file or nothing")
         with tempfile.TemporaryFile(dir=next(folder for folder in path.absolute().parents if folder.exists())):
             pass
-    except OSError as error:
-        raise Refusal(f"cannot write {path}: {error.strerror or error}") from error
 
 
 def existing_file(path: str | os.PathLike[str], what: str) -> Path:

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from noisette.base.errors import NoisetteError, Refusal
-from noisette.base.files import UNFINISHED, make_folder
+from noisette.base.files import UNFINISHED, make_folder, writing
 
 LOCK_FILE = "run.lock"
 """Stays in the folder: were it removed, two processes could each lock a file of this name."""
@@ -39,11 +39,9 @@ def locked(folder: Path) -> Iterator[FolderLock]:
     """Hold `folder`, which is made where it is missing. Raises Refusal when another process holds it, or when it
     cannot be written to; where the file system knows no locks, that is a warning."""
     path = folder / LOCK_FILE
-    try:
+    with writing(path, Refusal):
         make_folder(folder)
         handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
-    except OSError as error:
-        raise Refusal(f"cannot write {path}: {error.strerror or error}") from error
     try:
         try:
             _lock(handle)

@@ -380,17 +380,18 @@ def _evenly(rows: Any, most: int) -> Any:
 
 def _check_folder(config: RunConfig, out: Path) -> bool:
     """Whether `out` holds this very run, to be resumed. Raises Refusal when it belongs to anything else."""
-    if out.exists() and not out.is_dir():
-        raise Refusal(f"--out {out} is a file: expected a new folder or the folder of this run")
-    require_writable(out / "config.toml")
-    if unused(out):
-        return False
-    file = out / "config.toml"
-    if not file.exists():
-        raise Refusal(f"--out {out} is not empty and holds no run: expected a new folder or the folder of this run")
-    difference = first_difference(without_horizon(config), without_horizon(read_run_config(file)))
-    if difference:
-        raise Refusal(f"--out {out} belongs to another run: {difference} as there; expected a new folder")
+    with writing(out, Refusal):
+        if out.exists() and not out.is_dir():
+            raise Refusal(f"--out {out} is a file: expected a new folder or the folder of this run")
+        require_writable(out / "config.toml")
+        if unused(out):
+            return False
+        file = out / "config.toml"
+        if not file.exists():
+            raise Refusal(f"--out {out} is not empty and holds no run: expected a new folder or the folder of this run")
+        difference = first_difference(without_horizon(config), without_horizon(read_run_config(file)))
+        if difference:
+            raise Refusal(f"--out {out} belongs to another run: {difference} as there; expected a new folder")
     return True
 
 

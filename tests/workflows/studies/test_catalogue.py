@@ -5,6 +5,7 @@ import json
 import pytest
 
 from noisette.base.errors import Refusal
+from noisette.base.lock import LOCK_FILE, locked
 from noisette.workflows.studies.catalogue import STUDIES, run_study
 
 
@@ -23,6 +24,15 @@ def test_a_study_leaves_its_files(request_for, never_trains, own_model):
     assert record["finding"] == found.paragraph
     assert record["settings"]["model"] == own_model
     assert {"dissolving.png", "signal.png", "table.md"} <= {path.name for path in request.out.iterdir()}
+
+
+def test_a_study_that_another_process_makes_is_refused(request_for, never_trains, own_model):
+    request = request_for("forward", model=own_model)
+    with locked(request.out):
+        with pytest.raises(Refusal, match="forward is in use by another process"):
+            run_study(request, never_trains)
+        assert [path.name for path in request.out.iterdir()] == [LOCK_FILE]
+    run_study(request, never_trains)
 
 
 def test_what_cannot_be_studied_is_refused_before_any_work(request_for, never_trains, laboratory):

@@ -5,9 +5,10 @@ import torch
 from safetensors import safe_open
 
 from noisette.training.loop import Finished
+from noisette.workflows import train
 from noisette.workflows.model import LAST_FILE
 from noisette.workflows.studies.bench import Bench, Interrupted
-from noisette.workflows.studies.ema import kept, paragraph, study
+from noisette.workflows.studies.ema import KeptRun, kept, paragraph, study
 
 
 def tensors(path):
@@ -45,6 +46,23 @@ def test_both_are_kept_at_each_milestone_and_an_interruption_changes_nothing(req
         for kind in ("average", "raw"):
             assert equal(kept(goes_on.run_folder("whole"), images, kind), kept(run, images, kind))
     assert study(Bench(request_for("ema"), never_trains)).paragraph == found.paragraph
+
+
+def test_a_run_that_is_killed_between_its_checkpoint_and_what_it_keeps_still_keeps_it(request_for, trains, monkeypatch):
+    def killed(run, milestone):
+        raise KeyboardInterrupt
+
+    bench = Bench(request_for("ema"), trains)
+    with monkeypatch.context() as patch:
+        patch.setattr(train, "SAVE_SECONDS", 0.0)
+        patch.setattr(KeptRun, "_keep", killed)
+        with pytest.raises(KeyboardInterrupt):
+            study(bench)
+    whole = Bench(request_for("ema", out=bench.out.parent / "whole"), trains)
+    study(whole)
+    study(Bench(request_for("ema"), trains))
+    for kind in ("average", "raw"):
+        assert equal(kept(bench.run_folder("whole"), 64, kind), kept(whole.run_folder("whole"), 64, kind))
 
 
 def test_the_paragraph_follows_the_numbers(measured):

@@ -11,8 +11,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from torch import nn
-
 from noisette.models.unet import UNet
 from noisette.report.comparisons import Chart, charts, grids
 from noisette.training.loop import Event, Stepped
@@ -31,17 +29,20 @@ class KeptRun(Run):
 
     def events(self, stop: Callable[[], bool] = lambda: False) -> Iterator[Event | Stopped]:
         """The run's events; what is to be kept is written before the event that reaches it is handed on."""
-        left = [images for images in self.milestones if images > self.state.progress.images_seen]
+        progress, batch = self.state.progress, self.config.training.batch_size
+        left = [images for images in self.milestones if images > progress.images_seen - batch]
+        if left and left[0] <= progress.images_seen:  # the run may have been saved, and killed before this was kept
+            self._keep(left.pop(0))
         for event in super().events(stop):
             if isinstance(event, Stepped) and left and event.images_seen >= left[0]:
-                for kind, network in zip(KINDS, (self.state.average, self.state.network), strict=True):
-                    self._keep(network, kept(self.out, left[0], kind), event.images_seen)
-                left.pop(0)
+                self._keep(left.pop(0))
             yield event
 
-    def _keep(self, network: nn.Module, path: Path, images_seen: int) -> None:
-        assert isinstance(network, UNet)
-        save_model(path, ModelFile(self.spec, network, {**self.card, "images_seen": images_seen}))
+    def _keep(self, milestone: int) -> None:
+        card = {**self.card, "images_seen": self.state.progress.images_seen}
+        for kind, network in zip(KINDS, (self.state.average, self.state.network), strict=True):
+            assert isinstance(network, UNet)
+            save_model(kept(self.out, milestone, kind), ModelFile(self.spec, network, card))
 
 
 def kept(run: Path, images: int, kind: str) -> Path:

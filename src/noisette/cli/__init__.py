@@ -7,7 +7,9 @@ from collections.abc import Callable, Sequence
 from importlib import import_module
 
 from noisette import __version__
-from noisette.base.errors import NoisetteError, one_line, unknown
+from noisette.base.errors import NoisetteError, Refusal, one_line, unknown
+from noisette.base.processes import rank_and_count
+from noisette.cli.voice import Voice
 
 COMMANDS = {
     "train": "train a model into a run folder, or go on with the run that is there",
@@ -21,6 +23,8 @@ COMMANDS = {
     "info": "what a model is; without a model, what ships",
     "demo": "draw digits, train a small model in two minutes, show both, and report",
 }
+SHARED = ("train", "sample")
+"""The commands that many processes may share."""
 INTERRUPTED, BROKEN_PIPE = 130, 1
 
 
@@ -29,18 +33,26 @@ def main(argv: Sequence[str] | None = None) -> int:
     with warnings.catch_warnings():
         warnings.showwarning = _each_warning_once()
         try:
+            voice = Voice()
+        except NoisetteError as error:
+            print(f"noisette: {one_line(error)}", file=sys.stderr)
+            return error.exit_code
+        try:
             code = _run(sys.argv[1:] if argv is None else list(argv))
             sys.stdout.flush()  # here, where a broken pipe is caught
             return code
         except NoisetteError as error:
-            print(f"noisette: {one_line(error)}", file=sys.stderr)
+            voice.tell(f"noisette: {one_line(error)}")
             return error.exit_code
         except KeyboardInterrupt:
-            print("noisette: interrupted", file=sys.stderr)
+            voice.tell("noisette: interrupted")
             return INTERRUPTED
         except BrokenPipeError:  # the reader has gone; nothing more can be said to it, not even at exit
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return BROKEN_PIPE
+        except Exception:
+            voice.tell_of_a_bug()
+            raise
 
 
 def _run(args: list[str]) -> int:
@@ -53,6 +65,8 @@ def _run(args: list[str]) -> int:
         return 0
     if name not in COMMANDS:
         raise unknown("command", name, COMMANDS)
+    if name not in SHARED and (count := rank_and_count()[1]) > 1:
+        raise Refusal(f"`noisette {name}` on {count} processes: expected one; many may share {' or '.join(SHARED)}")
     command: Callable[[list[str]], int] = import_module(f"noisette.cli.{name}").run
     try:
         return command(args[1:])

@@ -65,10 +65,11 @@ def follow(run: Run) -> int:
             for event in run.events(stop):
                 display.show(event)
         curves = run.out / "curves.png"
-        save_curves(read_log(run.out / "metrics.jsonl"), curves, str(run.out))
-    if stop.signal is not None and isinstance(event, Stopped):
+        if run.processes.is_first:
+            save_curves(read_log(run.out / "metrics.jsonl"), curves, str(run.out))
+    if isinstance(event, Stopped):
         print(f"stopped at {event.images_seen:,} images, saved; to go on: {run.command}")
-        return 128 + stop.signal
+        return 128 + (stop.signal or signal.SIGTERM)  # without a signal of its own, another process was sent one
     assert isinstance(event, Finished)
     print(f"finished, {event.reason}: {event.images_seen:,} images; {display.best()}; curves: {curves}")
     return 0
@@ -82,13 +83,17 @@ def plan_lines(run: Run) -> list[str]:
     verdict = "sound" if not report.warnings else "usable: " + "; ".join(report.warnings)
     begun = f"from image {plan.images_seen:,} on, " if plan.images_seen else ""
     left = "no horizon" if plan.seconds_left is None else f"about {duration(plan.seconds_left)}"
+    many = f"processes: {plan.processes}, " if plan.processes > 1 else ""
+    machine = f"{plan.device}, {many}threads: {plan.threads}, {plan.precision}"
     gone_on = f"resumed  {plan.damage}: going on from the checkpoint before it, at {plan.images_seen:,} images"
+    changed = f"resumed  on {plan.processes}, not {plan.begun_on}, processes: as the unbroken run, but to rounding only"
     return [
         f"data     {report.name}: {train:,} images to train on, {held_out:,} to validate on; {verdict}",
         f"network  {plan.parameters:,} parameters, {plan.multiply_adds / 1e6:,.1f} million multiply-adds an image",
-        f"machine  {plan.device}, threads: {plan.threads}, {plan.precision}; {plan.rate:,.0f} images/s when timed",
+        f"machine  {machine}; {plan.rate:,.0f} images/s when timed",
         f"time     {begun}{left}, validations besides",
         *([gone_on] if plan.damage else []),
+        *([changed] if plan.begun_on else []),
     ]
 
 

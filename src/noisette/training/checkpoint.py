@@ -10,6 +10,7 @@ from torch import Tensor
 
 from noisette.base.config import from_plain
 from noisette.base.errors import Refusal, one_line
+from noisette.base.processes import Processes
 from noisette.base.tensor_file import read_tensors, write_tensors
 from noisette.base.text_file import parse_json
 from noisette.training.loop import Progress, TrainState
@@ -36,6 +37,15 @@ def load_state(path: Path, state: TrainState) -> None:
     with torch.no_grad():
         for name, tensor in own.items():
             tensor.copy_(saved[name])
+
+
+def share_state(state: TrainState, processes: Processes) -> None:
+    """Give the state of the first process to all, in place."""
+    state.progress = from_plain(
+        Progress, processes.by_first(lambda: dataclasses.asdict(state.progress)), "the first process"
+    )
+    with torch.no_grad():
+        processes.spread(_tensors(state).values())
 
 
 def read_progress(path: Path) -> Progress:

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from noisette.base.errors import NoisetteError
+from noisette.base.processes import ALONE, Processes
 from noisette.base.seeds import ImageNoise, generator, hash_seed
 from noisette.base.shapes import NO_CLASS, Images, Labels
 from noisette.diffusion.objective import Objective
@@ -22,6 +23,7 @@ from noisette.training.config import TrainingConfig
 from noisette.training.ema import average_into, average_of, ema_decay
 from noisette.training.optimizers import OPTIMIZERS
 from noisette.training.rates import rate_share
+from noisette.training.worker import Worker
 
 BUCKETS = 8
 GOLDEN = (math.sqrt(5) - 1) / 2
@@ -135,22 +137,28 @@ def train(
     validation: Batch | None,
     precision: torch.dtype = torch.float32,
     clock: Callable[[], float] = time.perf_counter,
+    processes: Processes = ALONE,
 ) -> Iterator[Event]:
     """Train `state` in place until the horizon or early stopping; yield an event after each step and validation.
 
     draw(images_seen, count) returns the images at those positions; validation is the held-out batch (None: there is
     none).
     The caller may stop between any two events and later go on from a saved state. Raises Diverged.
+
+    Many processes that begin with the same state each draw their share of every batch, and the clock of the first is
+    the time of all: each yields the same events and holds the same state after each. A batch must divide into
+    accumulation times processes. Raises Lost when another has ended.
     """
     progress, device = state.progress, next(state.network.parameters()).device
-    worker = _Worker(state.network, precision)
+    worker = Worker(state.network, precision, processes)
     while True:
         started = clock()
         done = config.share_done(progress.images_seen, progress.seconds)
         due = progress.images_seen // config.validate_every > max(0, progress.validated_at) // config.validate_every
         if validation is not None and (due or (done >= 1 and progress.validated_at != progress.images_seen)):
-            validated = _validate(state, objective, config, validation, device)
-            progress.seconds += clock() - started
+            validated = _validate(state, objective, config, validation, device, processes)
+            (seconds,) = processes.total(clock() - started if processes.is_first else 0.0)
+            progress.seconds += seconds
             yield validated
             continue
         if config.patience and progress.validations_since_best >= config.patience:
@@ -159,56 +167,33 @@ def train(
         if done >= 1:
             yield Finished(progress.images_seen, "horizon reached")
             return
-        event = _step(state, worker, objective, config, draw, device, done)
-        progress.seconds += clock() - started
-        yield event
-
-
-class _Worker:
-    """The network that computes gradients: the network itself, or a bfloat16 copy of it beside float32 weights."""
-
-    def __init__(self, network: nn.Module, precision: torch.dtype) -> None:
-        self.network, self.precision = network, precision
-        self.module = network
-        if precision != torch.float32 and next(network.parameters()).dtype == torch.float32:
-            self.module = average_of(network).to(precision).requires_grad_(True)
-        self.module.train()
-
-    @torch.no_grad()
-    def refresh(self) -> None:
-        """Copy the weights in, rounded; clear the gradients."""
-        if self.module is not self.network:
-            torch._foreach_copy_(list(self.module.parameters()), list(self.network.parameters()))
-        self.module.zero_grad(set_to_none=True)
-
-    def hand_over_gradients(self) -> None:
-        """Give the gradients to the network that the optimisers step."""
-        if self.module is not self.network:
-            for own, weight in zip(self.module.parameters(), self.network.parameters(), strict=True):
-                weight.grad = own.grad.to(weight.dtype) if own.grad is not None else None
-
-    def __call__(self, x: Images, c_noise: Tensor, label: Labels) -> Images:
-        output: Tensor = self.module(x, c_noise, label)
-        return output
+        mean, rate, norm = _step(state, worker, objective, config, draw, device, done, processes)
+        loss, seconds = processes.total(mean / processes.count, clock() - started if processes.is_first else 0.0)
+        progress.seconds += seconds
+        yield Stepped(progress.images_seen, loss, rate, norm)
 
 
 def _step(
     state: TrainState,
-    worker: _Worker,
+    worker: Worker,
     objective: Objective,
     config: TrainingConfig,
     draw: Callable[[int, int], Batch],
     device: torch.device,
     done: float,
-) -> Stepped:
-    progress, part = state.progress, config.batch_size // config.accumulation
+    processes: Processes,
+) -> tuple[float, float, float]:
+    """One optimiser step: the mean loss of this process's share, the rate, the gradient's norm before clipping."""
+    progress, part = state.progress, config.batch_size // (config.accumulation * processes.count)
     share = rate_share(config.rate, progress.images_seen, config.warmup_images, done, progress.rate_drops)
     worker.refresh()
     total = 0.0
-    for first in range(progress.images_seen, progress.images_seen + config.batch_size, part):
-        losses = _losses(worker, objective, config, draw(first, part), device)
-        loss = losses.sum() / config.batch_size
-        loss.backward()  # type: ignore[no-untyped-call]
+    for number in range(config.accumulation):
+        first = progress.images_seen + (number * processes.count + processes.rank) * part
+        with worker.backward(last=number == config.accumulation - 1):
+            losses = _losses(worker, objective, config, draw(first, part), device)
+            loss = losses.sum() / (config.accumulation * part)
+            loss.backward()  # type: ignore[no-untyped-call]
         total += loss.item()
     worker.hand_over_gradients()
 
@@ -226,7 +211,7 @@ def _step(
     progress.images_seen += config.batch_size
     decay = ema_decay(progress.images_seen, config.batch_size, config.ema_halflife_images, config.ema_ramp)
     average_into(state.average, state.network, decay)
-    return Stepped(progress.images_seen, total, config.learning_rate * share, float(norm))
+    return total, config.learning_rate * share, float(norm)
 
 
 def gradient_seconds(
@@ -234,7 +219,7 @@ def gradient_seconds(
 ) -> float:
     """Seconds that the gradients of one batch take: the best of three, after one to warm up. Changes only `network`'s
     gradients."""
-    worker, device = _Worker(network, precision), next(network.parameters()).device
+    worker, device = Worker(network, precision), next(network.parameters()).device
     best = math.inf
     for _ in range(4):
         started = time.perf_counter()
@@ -246,12 +231,10 @@ def gradient_seconds(
     return best
 
 
-def _losses(
-    worker: _Worker, objective: Objective, config: TrainingConfig, batch: Batch, device: torch.device
-) -> Tensor:
+def _losses(worker: Worker, objective: Objective, config: TrainingConfig, batch: Batch, device: torch.device) -> Tensor:
     """The loss of each image, [B], with its level, noise, label drop and dropout drawn from its position."""
     label, levels, noise = draw_randomness(objective, config, batch)
-    key_dropout(worker.module, [hash_seed(config.seed, "dropout", position) for position in batch.position])
+    key_dropout(worker.copy, [hash_seed(config.seed, "dropout", position) for position in batch.position])
     clean = batch.images.to(device, non_blocking=True)
     return objective.per_image_loss(worker, clean, label.to(device), levels.to(clean), noise.to(clean))
 
@@ -276,21 +259,33 @@ def draw_randomness(objective: Objective, config: TrainingConfig, batch: Batch) 
 
 @torch.no_grad()
 def _validate(
-    state: TrainState, objective: Objective, config: TrainingConfig, held_out: Batch, device: torch.device
+    state: TrainState,
+    objective: Objective,
+    config: TrainingConfig,
+    held_out: Batch,
+    device: torch.device,
+    processes: Processes,
 ) -> Validated:
     """The average's loss on the held-out images at fixed levels with fixed noise; updates best, patience and
-    plateau."""
+    plateau. Raises NoisetteError when the processes no longer hold the same weights."""
+    if not processes.agree(lambda: _checksum(state)):
+        raise NoisetteError(
+            f"after {state.progress.images_seen} images the weights differ between the processes, so none is right: "
+            "expected machines and libraries that compute alike"
+        )
     count = len(held_out.position)
     share = (torch.arange(count, dtype=torch.float64) * GOLDEN + 0.5).remainder(1.0)
     levels = objective.draw_levels(share).float()
-    losses = torch.empty(count)
-    for first in range(0, count, 256):
-        rows = slice(first, first + 256)
+    losses = torch.zeros(count, dtype=torch.float64)
+    own, end = (count * rank // processes.count for rank in (processes.rank, processes.rank + 1))
+    for first in range(own, end, 256):
+        rows = slice(first, min(first + 256, end))
         clean, label = held_out.images[rows], held_out.labels[rows]
         noise = ImageNoise(config.seed, "validation", held_out.position[rows], clean.shape[1:]).draw()
         losses[rows] = objective.per_image_loss(
             state.average, clean.to(device), label.to(device), levels[rows].to(device), noise.to(device)
         ).cpu()
+    processes.add(losses)  # zero where another process has looked
     bucket = (share * BUCKETS).long()
     buckets = tuple(float(losses[bucket == number].mean()) for number in range(BUCKETS))
     edges = objective.draw_levels(torch.arange(BUCKETS + 1, dtype=torch.float64) / BUCKETS)
@@ -301,6 +296,15 @@ def _validate(
         raise Diverged(f"validation after {seen} images: loss {loss}, of the average of the weights")
     is_best, dropped = _judge(state.progress, config, loss)
     return Validated(seen, loss, buckets, tuple(edges.tolist()), is_best, dropped)
+
+
+def _checksum(state: TrainState) -> int:
+    """The bits of the weights and of their average in one number, the same wherever they are the same."""
+    total = torch.zeros((), dtype=torch.int64)
+    for number, parameter in enumerate([*state.network.parameters(), *state.average.parameters()], start=1):
+        bits = parameter.detach().view(torch.int32 if parameter.element_size() == 4 else torch.int64)
+        total += number * bits.sum(dtype=torch.int64).cpu()
+    return int(total)
 
 
 def _judge(progress: Progress, config: TrainingConfig, loss: float) -> tuple[bool, bool]:

@@ -3,7 +3,8 @@
 A run folder holds config.toml (what decides the result), run.json (what was settled on this machine), checkpoints/ (to
 resume), metrics.jsonl, samples/ (a grid of the average at each validation), best.safetensors and last.safetensors. A
 process that trains holds the folder's lock. Whatever moment it is killed at, what its newest checkpoint does not know
-is dropped or written again by the process that resumes.
+is dropped or written again by the process that resumes. Of many processes that share a training, all compute and the
+first alone reads and writes the folder.
 """
 
 import contextlib
@@ -25,6 +26,7 @@ from noisette.base.config import from_plain, require, to_plain
 from noisette.base.errors import NoisetteError, Refusal, one_line
 from noisette.base.files import remove_unfinished, require_writable, write_text, writing
 from noisette.base.lock import FolderLock, locked, unused
+from noisette.base.processes import Lost, join
 from noisette.base.seeds import generator
 from noisette.base.shapes import NO_CLASS
 from noisette.base.text_file import read_json
@@ -36,7 +38,7 @@ from noisette.data.split import split
 from noisette.diffusion.objective import Objective
 from noisette.models.unet import UNet, multiply_adds
 from noisette.report.pictures import grid_picture, save_picture
-from noisette.training.checkpoint import load_state, read_progress
+from noisette.training.checkpoint import load_state, read_progress, share_state
 from noisette.training.log import Log
 from noisette.training.loop import (
     Diverged,
@@ -68,18 +70,21 @@ class Plan:
 
     rate: images a second that a timed batch promises. seconds_left: until the horizon at that rate (None: no horizon).
     damage: what is wrong with the newest checkpoint, so that the run goes on from the one before (None: nothing).
+    begun_on: how many processes trained it last, where that was another number (None: as many as now).
     """
 
     report: Report
     parameters: int
     multiply_adds: int
     device: str
+    processes: int
     threads: int
     precision: str
     rate: float
     images_seen: int
     seconds_left: float | None
     damage: str | None
+    begun_on: int | None
 
 
 @dataclass(frozen=True)
@@ -91,9 +96,13 @@ class Stopped:
 
 @dataclass(frozen=True)
 class Settled:
-    """What was chosen once on this machine and is kept, so that a resumed run equals the unbroken one."""
+    """What was chosen once on this machine and is kept, so that a resumed run equals the unbroken one.
+
+    On another number of processes it goes on with other threads, and equals the unbroken one to rounding.
+    """
 
     device: str
+    processes: int
     threads: int
     precision: Precision
     data_digest: str
@@ -103,6 +112,7 @@ class Settled:
     noisette: str
 
     def __post_init__(self) -> None:
+        require(self.processes >= 1, f"processes {self.processes}", "at least 1")
         require(1 <= self.threads <= MOST_THREADS, f"threads {self.threads}", f"at least 1, at most {MOST_THREADS}")
 
 
@@ -132,11 +142,19 @@ class Run:
             "--images or --minutes to train for",
         )
         self.config, self.out, self.command = config, out, command
-        resumed = _check_folder(config, out)
-        self.checkpoints = _checkpoints(out, resumed)
         self.device = choose_device(device)
+        self.processes = join(self.device)
+        parts = training.accumulation * self.processes.count
+        require(
+            training.batch_size % parts == 0,
+            f"batch_size {training.batch_size}",
+            f"a multiple of {parts}, which is accumulation times processes",
+        )
+        resumed: bool = self.processes.by_first(lambda: _check_folder(config, out))
+        self.checkpoints = _checkpoints(out, held=resumed and self.processes.is_first)
 
-        data = load_data(config.dataset.data, data_dir)
+        with self.processes.machine_by_machine():  # one prepares the data for the others of its machine
+            data = load_data(config.dataset.data, data_dir)
         train_rows, held_out_rows = split(data.labels, config.dataset.validation_fraction, config.dataset.split_seed)
         report = check(data, train_rows, held_out_rows)
         report.require_sound()
@@ -173,8 +191,9 @@ class Run:
         self.state = new_state(network, training)
         self.objective = Objective(self.spec.diffusion)
         self.settled = self._settle(resumed)
-        if self.checkpoints.newest is not None:
+        if self.processes.is_first and self.checkpoints.newest is not None:
             load_state(self.checkpoints.newest, self.state)
+        share_state(self.state, self.processes)
         self.plan = self._make_plan(report, network)
         self._open_track = _tensorboard() if tensorboard else None
         self.track: Any = None
@@ -188,36 +207,67 @@ class Run:
         inherit(network, self.spec.classes, source)
 
     def _settle(self, resumed: bool) -> Settled:
-        file, digest, device = self.out / "run.json", self.card["data_digest"], str(self.device)
-        init = self.config.init and weights_digest(self.config.init)
-        if resumed and file.exists():
-            settled = _read_settled(file)
-            if settled.data_digest != digest:
-                raise Refusal(
-                    f"{self.out} was trained on other data: digest {settled.data_digest[:12]}, not {digest[:12]}"
-                )
-            if settled.device != device:
-                raise Refusal(f"{self.out} began on device {settled.device!r}: expected that one, found {device!r}")
-            require(
-                settled.init_digest == init, f"--init {self.config.init} of other weights", "those this run began from"
-            )
+        """What the run has settled, or what is settled now: the first process says, the others must find the same."""
+        file, threads = self.out / "run.json", torch.get_num_threads()
+        told = self.processes.by_first(
+            lambda: dataclasses.asdict(_read_settled(file)) if resumed and file.exists() else None
+        )
+        self.begun_on: int | None = None
+        if told is None:
+            settled = self._settle_anew(threads)
+        else:
+            settled = from_plain(Settled, told, "settled")
+            self._require_same(settled)
+            if settled.processes != self.processes.count:
+                self.begun_on = settled.processes
+                settled = dataclasses.replace(settled, processes=self.processes.count, threads=threads)
             torch.set_num_threads(settled.threads)
             self.rate = self._measured_rate(settled.precision)
-            return settled
+        return settled
+
+    def _settle_anew(self, threads: int) -> Settled:
         wanted = self.config.training.precision
         rates = {name: self._measured_rate(name) for name in PRECISIONS if wanted in (name, "auto")}
         precision = max(rates, key=lambda name: rates[name])
         self.rate = rates[precision]
         versions = platform.python_version(), str(torch.__version__), noisette.__version__
-        return Settled(device, torch.get_num_threads(), precision, digest, init, *versions)
+        own = Settled(
+            str(self.device),
+            self.processes.count,
+            threads,
+            precision,
+            self.card["data_digest"],
+            self._init(),
+            *versions,
+        )
+        settled = from_plain(Settled, self.processes.by_first(lambda: dataclasses.asdict(own)), "settled")
+        self._require_same(settled)
+        return settled
+
+    def _init(self) -> str | None:
+        return self.config.init and weights_digest(self.config.init)
+
+    def _require_same(self, settled: Settled) -> None:
+        """Raise Refusal where this process found other data, another device or another model to begin from."""
+        digest, device = self.card["data_digest"], str(self.device)
+        if settled.data_digest != digest:
+            raise Refusal(f"{self.out} was trained on other data: digest {settled.data_digest[:12]}, not {digest[:12]}")
+        if settled.device != device:
+            raise Refusal(f"{self.out} began on device {settled.device!r}: expected that one, found {device!r}")
+        require(
+            settled.init_digest == self._init(),
+            f"--init {self.config.init} of other weights",
+            "those this run began from",
+        )
 
     def _measured_rate(self, precision: Precision) -> float:
-        """Images a second of gradients in a precision, from a timed batch on a copy of the network."""
+        """Images a second of gradients in a precision, by all processes at once: each times a batch on a copy of the
+        network."""
         network = copy.deepcopy(self.state.network)
         training = self.config.training
-        batch = self.batches.at(0, training.batch_size // training.accumulation)
+        batch = self.batches.at(0, training.batch_size // (training.accumulation * self.processes.count))
         seconds = gradient_seconds(network, self.objective, training, batch, PRECISIONS[precision])
-        return len(batch.position) / seconds
+        return self.processes.total(len(batch.position) / seconds)[0]
 
     def _make_plan(self, report: Report, network: UNet) -> Plan:
         training, progress = self.config.training, self.state.progress
@@ -231,21 +281,30 @@ class Run:
             sum(parameter.numel() for parameter in network.parameters()),
             multiply_adds(network, self.spec.height, self.spec.width),
             str(self.device),
+            self.processes.count,
             self.settled.threads,
             self.settled.precision,
             self.rate,
             progress.images_seen,
             max(0.0, min(limits)) if limits else None,
             self.checkpoints.damage,
+            self.begun_on,
         )
 
     def events(self, stop: Callable[[], bool] = lambda: False) -> Iterator[Event | Stopped]:
         """Train; yield each event after its files are written. `stop` is asked after each: when true, the state is
-        saved, Stopped is yielded and the run may be resumed later. Raises Refusal when another process is at it."""
-        with locked(self.out) as lock:
-            _check_folder(self.config, self.out)
-            require(self.checkpoints.unchanged(), f"{self.out} changed by another process", "to be prepared anew")
-            yield from self._events(stop, lock)
+        saved, Stopped is yielded and the run may be resumed later. Raises Refusal when another run is at it, Lost when
+        one of the processes that share this one has ended."""
+        try:
+            if not self.processes.is_first:
+                yield from self._compute(stop)
+                return
+            with locked(self.out) as lock:
+                _check_folder(self.config, self.out)
+                require(self.checkpoints.unchanged(), f"{self.out} changed by another process", "to be prepared anew")
+                yield from self._events(stop, lock)
+        except Lost as error:
+            raise Lost(f"{error}; the same command goes on from the last checkpoint") from error
 
     def _events(self, stop: Callable[[], bool], lock: FolderLock) -> Iterator[Event | Stopped]:
         self._tidy()
@@ -255,14 +314,7 @@ class Run:
         saved_at = time.monotonic()
         try:
             self._start_track()
-            for event in train(
-                self.state,
-                self.objective,
-                self.config.training,
-                self.batches.at,
-                self.held_out,
-                PRECISIONS[self.settled.precision],
-            ):
+            for event in self._train():
                 lock.require_in_place()
                 log.write(event, self.state.progress.seconds)
                 self._track(event)
@@ -272,7 +324,7 @@ class Run:
                     self._save(log)
                     saved_at = time.monotonic()
                 yield event
-                if stop() and not isinstance(event, Finished):
+                if self.processes.asked(stop()) and not isinstance(event, Finished):
                     self._save(log)
                     yield Stopped(event.images_seen)
                     return
@@ -284,6 +336,25 @@ class Run:
             if self.track is not None:
                 with writing(self.out / "tensorboard"):
                     self.track.close()
+
+    def _train(self) -> Iterator[Event]:
+        return train(
+            self.state,
+            self.objective,
+            self.config.training,
+            self.batches.at,
+            self.held_out,
+            PRECISIONS[self.settled.precision],
+            processes=self.processes,
+        )
+
+    def _compute(self, stop: Callable[[], bool]) -> Iterator[Event | Stopped]:
+        """What every process but the first does."""
+        for event in self._train():
+            yield event
+            if self.processes.asked(stop()) and not isinstance(event, Finished):
+                yield Stopped(event.images_seen)
+                return
 
     def _tidy(self) -> None:
         """Remove what a killed process left half-written, and the grids of a future that was lost."""
@@ -395,9 +466,9 @@ def _check_folder(config: RunConfig, out: Path) -> bool:
     return True
 
 
-def _checkpoints(out: Path, resumed: bool) -> Checkpoints:
-    """Those of a run; while they are looked at, no other process may be training it."""
-    with locked(out) if resumed else contextlib.nullcontext():
+def _checkpoints(out: Path, held: bool) -> Checkpoints:
+    """Those of a run; where it is held while they are looked at, no other process may be training it."""
+    with locked(out) if held else contextlib.nullcontext():
         return Checkpoints(out / CHECKPOINTS)
 
 

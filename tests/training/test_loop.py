@@ -380,13 +380,13 @@ def test_a_gradient_that_is_not_finite_is_named_by_its_own_parameter(lesson, bad
     case = lesson(images=64)
     from noisette.training import loop
 
-    hand_over = loop._Worker.hand_over_gradients
+    hand_over = loop.Worker.hand_over_gradients
 
     def spoil(worker) -> None:
         hand_over(worker)
         worker.network.bottleneck[0].conv2.bias.grad[2] = bad
 
-    monkeypatch.setattr(loop._Worker, "hand_over_gradients", spoil)
+    monkeypatch.setattr(loop.Worker, "hand_over_gradients", spoil)
     before = weights(case.state.network)
     with pytest.raises(Diverged, match=r"first bad gradient: parameter bottleneck\.0\.conv2\.bias"):
         case.run(validation=None, precision=precision)

@@ -6,6 +6,7 @@ gradients are on GPUs and go over NCCL, so that telling them never waits for a G
 
 import contextlib
 import json
+import re
 from collections.abc import Callable, Iterable, Iterator
 from datetime import timedelta
 from typing import Any
@@ -41,7 +42,8 @@ class ProcessGroup(Processes):
         except RuntimeError as error:
             if not _is_about_processes(error):
                 raise
-            raise Lost(f"another process has ended, so this one ends too ({one_line(error)[:120]})") from error
+            reason = re.sub(r"^\[\S+\] ", "", one_line(error))[:120]  # less the place in gloo's source
+            raise Lost(f"another process has ended, so this one ends too ({reason})") from error
 
     def by_first(self, work: Callable[[], Any]) -> Any:
         text = json.dumps(work()).encode() if self.is_first else b""

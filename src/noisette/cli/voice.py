@@ -1,6 +1,7 @@
 """One voice for many processes: the first shows what happens, and what went wrong is told once."""
 
 import os
+import signal
 import sys
 import time
 
@@ -42,6 +43,7 @@ class Voice:
     def _is_first_to_tell(self) -> bool:
         if self._count == 1:
             return True
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # with which a launcher ends all as soon as one has ended
         if self._rank > 0:
             time.sleep(COURTESY_SECONDS)
         return _count_at_the_launcher() in (None, 1)

@@ -36,6 +36,11 @@ def rank_and_count() -> tuple[int, int]:
     return rank, count
 
 
+def local_rank() -> int:
+    """Which process of this machine this is, from 0 on; read from the variable LOCAL_RANK."""
+    return _number("LOCAL_RANK", None) if rank_and_count()[1] > 1 else 0
+
+
 def _number(name: str, default: int | None) -> int:
     text = os.environ.get(name, "" if default is None else str(default))
     if not text.isdecimal():
@@ -102,6 +107,7 @@ def join(device: "torch.device") -> Processes:
     count = rank_and_count()[1]
     if count == 1:
         return ALONE
+    local_rank()
     if device.type not in ("cpu", "cuda"):
         raise Refusal(f"{count} processes on device {device.type!r}: expected cpu or cuda, which processes can share")
     from noisette.base.process_group import ProcessGroup

@@ -21,7 +21,7 @@ FORMAT = "noisette-state-1"
 def save_state(path: Path, state: TrainState) -> None:
     """Write the state whole or not at all."""
     header = {"format": FORMAT, "progress": json.dumps(dataclasses.asdict(state.progress))}
-    write_tensors(path, _tensors(state), header)
+    write_tensors(path, state_tensors(state), header)
 
 
 def load_state(path: Path, state: TrainState) -> None:
@@ -30,7 +30,7 @@ def load_state(path: Path, state: TrainState) -> None:
     Raises Refusal when the file is damaged or of another network; `state` is then unchanged.
     """
     progress, saved = _read(path)
-    own = _tensors(state)
+    own = state_tensors(state)
     if wrong := _first_difference(own, saved):
         raise Refusal(f"{path} belongs to another network or optimiser: {wrong}")
     state.progress = progress
@@ -45,7 +45,7 @@ def share_state(state: TrainState, processes: Processes) -> None:
         Progress, processes.by_first(lambda: dataclasses.asdict(state.progress)), "the first process"
     )
     with torch.no_grad():
-        processes.spread(_tensors(state).values())
+        processes.spread(state_tensors(state).values())
 
 
 def read_progress(path: Path) -> Progress:
@@ -61,7 +61,7 @@ def _read(path: Path) -> tuple[Progress, dict[str, Tensor]]:
         raise Refusal(f"{path} is not a readable state: {one_line(error)}") from error
 
 
-def _tensors(state: TrainState) -> dict[str, Tensor]:
+def state_tensors(state: TrainState) -> dict[str, Tensor]:
     """Every tensor of a state by a unique name; the tensors themselves, not copies."""
     tensors = {f"network.{name}": value.detach() for name, value in state.network.named_parameters()}
     tensors |= {f"average.{name}": value.detach() for name, value in state.average.named_parameters()}

@@ -254,6 +254,34 @@ FAULTS = (
             'torch.randperm(len(labels), generator=generator(seed, "draw"))[:count]': "torch.arange(count)",
         },
     ),
+    *planted_in(
+        "nothing lost",
+        "training/manifest.py",
+        "training/test_manifest.py",
+        {
+            "*self._good][:KEPT]": "*self._good][:1]",
+            "return listed[place:]": "return listed[:1]",
+            'if progress.validated_at == progress.images_seen else ""': 'if progress.validated_at < 0 else ""',
+        },
+    ),
+    *planted_in(
+        "nothing lost",
+        "training/log.py",
+        "training/test_log.py",
+        {'"validation": progress.validated_at': '"validation": progress.images_seen'},
+    ),
+    *planted_in(
+        "nothing lost",
+        "training/checkpoint.py",
+        "training/test_checkpoint.py",
+        {"tensor.copy_(saved[name])": "tensor.add_(saved[name])"},
+    ),
+    *planted_in(
+        "nothing lost",
+        "workflows/train.py",
+        "workflows/test_train_accidents.py::test_what_a_killed_process_left_is_dropped",
+        {"> self.state.progress.validated_at:": "> 10**9:"},
+    ),
 )
 
 

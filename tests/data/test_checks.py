@@ -179,3 +179,23 @@ def test_the_embedded_digits_are_sound():
     assert report.contents.train.per_class == (400,) * 10
     assert report.contents.mean == pytest.approx(-0.738, abs=0.01)  # MNIST's 0.1307, scaled to [-1, 1]
     assert report.contents.standard_deviation == pytest.approx(0.616, abs=0.01)  # 2 x 0.3081
+
+
+def test_images_of_no_class_are_sound(digits):
+    data = digits()
+    data = replace(data, labels=np.full(60, -1), classes=())
+    report = report_of(data)
+    assert (report.problems, report.warnings) == ((), ())
+    assert report.contents.train.per_class == report.contents.validation.per_class == ()
+    assert (report.contents.train.images, report.contents.validation.images) == (30, 30)
+    few = report_of(replace(data, images=data.images[:12], labels=data.labels[:12]))
+    assert few.warnings == ("fewer than 10 training images: 6",)
+
+
+def test_labels_without_classes_are_a_problem_and_so_is_no_class_among_classes(digits):
+    data = digits()
+    (problem,) = report_of(replace(data, classes=())).problems
+    assert problem == "labels lie in 0 to 2, expected -1, since there are no classes"
+    data.labels[5] = -1
+    (problem,) = report_of(data).problems
+    assert problem == "labels lie in -1 to 2, expected 0 to 2"

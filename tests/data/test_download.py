@@ -111,7 +111,7 @@ def test_a_relative_is_downloaded_file_by_file(server, dead, tmp_path, write_mni
     sums = {stem.removesuffix(".gz"): f"{make().name}:{make(file).hexdigest()}" for stem, file in Mirrors.files.items()}
     mirrors = (dead, *(f"{server}{mirror}/" for mirror in ("cut", "wrong", "good")))
     monkeypatch.setitem(mnist.RELATIVES, name, replace(mnist.RELATIVES[name], mirrors=mirrors, checksums=sums))
-    monkeypatch.setattr("pooch.os_cache", lambda project: tmp_path / project)
+    monkeypatch.setenv("NOISETTE_CACHE", str(tmp_path / "cache"))
     monkeypatch.delenv(mnist.FOLDER_VARIABLE, raising=False)
     data = load_data(name)
     np.testing.assert_array_equal(data.images[..., 0], images)
@@ -119,4 +119,4 @@ def test_a_relative_is_downloaded_file_by_file(server, dead, tmp_path, write_mni
     assert Mirrors.asked == ["cut", "wrong", "good"] * 2
     assert load_data(name).digest == data.digest
     assert len(Mirrors.asked) == 6  # the second time from the cache, which has a folder for each name
-    assert {path.parent for path in tmp_path.glob("noisette/*/*")} == {tmp_path / "noisette" / name}
+    assert {path.parent for path in tmp_path.glob("cache/*/*")} == {tmp_path / "cache" / name}

@@ -1,6 +1,8 @@
 """The log: an event a line, in order; lines of a future that was lost are dropped."""
 
+import dataclasses
 import json
+import math
 
 import pytest
 
@@ -54,6 +56,14 @@ def test_every_event_is_a_line_with_all_it_says(tmp_path):
         {"event": "finished", "images_seen": 16, "reason": "horizon reached", "seconds": 2.469},
     ]
     assert read_log(path) == records
+
+
+def test_what_json_has_no_word_for_is_never_written(tmp_path):
+    log = Log(tmp_path / "metrics.jsonl", Progress())
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        log.write(dataclasses.replace(step(16), loss=math.nan), seconds=1.0)
+    log.close()
+    assert (tmp_path / "metrics.jsonl").read_bytes() == b""
 
 
 def test_a_line_can_be_read_while_the_run_goes_on(tmp_path):

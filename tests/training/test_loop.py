@@ -254,6 +254,21 @@ def test_each_bucket_holds_the_losses_of_the_levels_between_its_edges(lesson, le
         assert low <= loss <= high
 
 
+@pytest.mark.parametrize("count", [1, 2, 3, 5, 7, 8, 12])
+def test_of_few_held_out_images_no_bucket_is_empty(lesson, count):
+    case = lesson(images=16, batch_size=16)
+    case.state.progress.images_seen = 16
+    images = torch.rand(count, 1, 8, 8, generator=generator("few"))
+    event = next(case.events(validation=Batch(images, torch.zeros(count, dtype=torch.int64), range(count))))
+    assert isinstance(event, Validated)
+    buckets = len(event.bucket_losses)
+    assert 1 <= buckets <= min(count, BUCKETS)
+    assert buckets == len(event.bucket_edges) - 1
+    assert all(map(math.isfinite, event.bucket_losses))
+    assert event.bucket_edges[0] == pytest.approx(case.objective.draw_levels(torch.tensor([0.0])).item())
+    assert min(event.bucket_losses) <= event.loss <= max(event.bucket_losses)
+
+
 # --- the gradient
 
 

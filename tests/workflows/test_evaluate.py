@@ -188,6 +188,31 @@ def test_samples_of_no_class_are_held_against_the_datas_own_frequencies(request_
     assert whole["confusion"] == [[0] * 3] * 3
 
 
+def test_images_of_no_class_are_measured_by_a_classifier_of_any(request_of, blobs):
+    labelled = dict(blobs.data)
+    for name, data in labelled.items():
+        blobs.data[name] = dataclasses.replace(data, labels=np.full(len(data.labels), -1), classes=())
+    data = blobs.draw(100, 7)
+    record = evaluate(blobs.write("none.npz", data.images, np.full(300, -1)), request_of())
+    assert set(record["metrics"]) == METRICS - {"label_accuracy"}
+    assert record["data"]["priors"] == "own"
+    assert record["data"]["reference_count"] == 300
+    assert record["classifier"]["accuracy"] is None
+    assert record["classes"] == ["left", "middle", "right"]  # that it reads, since the data have none
+    assert sum(record["histogram"]) == 300
+    assert record["chi_square_p"] > 0.5  # against what it reads of the real images
+    assert 0.5 < record["metrics"]["frechet"]["floors"] < 2
+    assert record["metrics"]["diversity"]["value"] == pytest.approx(record["metrics"]["diversity"]["real"], rel=0.2)
+    two = evaluate(blobs.write("two.npz", data.images[data.labels != 2], np.full(200, -1)), request_of())
+    assert two["metrics"]["frechet"]["floors"] > 10
+    assert two["chi_square_p"] < 1e-6
+    console = Console(file=io.StringIO(), width=200)
+    show([record], console)
+    assert "none.npz" in console.file.getvalue()
+    with pytest.raises(Refusal, match="labels 0 to 2: expected"):
+        evaluate(blobs.write("labelled.npz", data.images, data.labels), request_of())
+
+
 def test_unequal_counts_are_made_equal_unless_asked_for(request_of, blobs):
     data = blobs.draw(100, 7)
     rows = np.flatnonzero((data.labels != 1) | (np.arange(300) < 150))

@@ -685,7 +685,7 @@ def test_tensorboard_follows_and_a_resumed_run_goes_on(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("classes", "size"), [(0, (10, 1)), (1, (1, 10)), (3, (3, 3)), (10, (10, 1)), (30, (20, 1))], ids=str
+    ("classes", "size"), [(0, (10, 1)), (1, (10, 1)), (3, (3, 3)), (10, (10, 1)), (30, (20, 1))], ids=str
 )
 def test_the_preview_shows_classes_in_columns(tmp_path, classes, size):
     prepared = Run(SMALL, tmp_path / "run", device="cpu")

@@ -1,7 +1,7 @@
 """Errors that a person can act on. Each prints as one line; none needs a traceback."""
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 
 class NoisetteError(Exception):
@@ -21,6 +21,12 @@ def nearest(word: str, choices: Iterable[str]) -> str | None:
     by_lower_case = {choice.lower(): choice for choice in choices}
     close = difflib.get_close_matches(word.lower(), by_lower_case, n=1, cutoff=0.5)
     return by_lower_case[close[0]] if close else None
+
+
+def shortened(names: Sequence[str], most: int = 10) -> str:
+    """Names for one line, however many there are: `a, b, c and 90 more`."""
+    more = f" and {len(names) - most:,} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
 
 
 def unknown(kind: str, found: object, choices: Iterable[str]) -> Refusal:

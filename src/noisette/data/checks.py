@@ -8,12 +8,13 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from noisette.base.errors import Refusal
+from noisette.base.errors import Refusal, shortened
+from noisette.base.shapes import NO_CLASS
 from noisette.data.images import ImageData, to_model
 from noisette.data.split import Index
 
 FEW_IMAGES = 10
-"""A class with fewer training images than this is warned of."""
+"""A class with fewer training images than this is warned of, or a set without classes."""
 
 IMBALANCE = 5.0
 """A largest class this many times the smallest is warned of (MNIST's ratio is 1.2)."""
@@ -28,7 +29,7 @@ class PartReport:
 
     images: int
     per_class: tuple[int, ...]
-    """Images of each class."""
+    """Images of each class; none for a set without classes."""
     duplicates: int
     """Images whose pixels repeat those of an earlier image of this part."""
 
@@ -134,7 +135,10 @@ def _label_problems(data: ImageData) -> Iterator[str]:
         yield f"labels are {labels.dtype.name}, expected int64"
     if labels.shape != data.images.shape[:1]:
         yield f"labels have shape {list(labels.shape)}, expected {list(data.images.shape[:1])}, one an image"
-    if labels.size and not (labels.min() >= 0 and labels.max() < len(classes)):
+    if not classes:
+        if (labels != NO_CLASS).any():
+            yield f"labels lie in {labels.min()} to {labels.max()}, expected {NO_CLASS}, since there are no classes"
+    elif labels.size and not (labels.min() >= 0 and labels.max() < len(classes)):
         yield f"labels lie in {labels.min()} to {labels.max()}, expected 0 to {len(classes) - 1}"
     if len(set(classes)) < len(classes):
         yield "two classes have the same name"
@@ -155,7 +159,7 @@ def _contents(data: ImageData, train_index: Index, validation_index: Index) -> C
 
     def part(index: Index) -> tuple[PartReport, list[bytes]]:
         own = [keys[position] for position in index]
-        per_class = np.bincount(data.labels[index], minlength=len(data.classes)).tolist()
+        per_class = np.bincount(data.labels[index], minlength=len(data.classes)).tolist() if data.classes else ()
         return PartReport(len(index), tuple(per_class), len(own) - len(set(own))), own
 
     train, train_keys = part(train_index)
@@ -202,20 +206,19 @@ def _warnings(classes: Sequence[str], found: Contents) -> Iterator[str]:
         yield f"validation images that are training images too, which flatters every score: {found.shared}"
     if found.constant:
         yield f"images of one colour: {found.constant}, of them black: {found.black}"
+    if not classes:
+        if found.train.images < FEW_IMAGES:
+            yield f"fewer than {FEW_IMAGES} training images: {found.train.images}"
+        return
     rows = list(zip(classes, found.train.per_class, found.validation.per_class, strict=True))
     if absent := [name for name, train, validation in rows if train + validation == 0]:
-        yield f"classes without an image: {_listed(absent)}"
+        yield f"classes without an image: {shortened(absent)}"
     if few := [f"{name} ({train})" for name, train, _ in rows if train < FEW_IMAGES and name not in absent]:
-        yield f"classes with fewer than {FEW_IMAGES} training images: {_listed(few)}"
+        yield f"classes with fewer than {FEW_IMAGES} training images: {shortened(few)}"
     unseen = [name for name, _, validation in rows if validation == 0 and name not in absent]
     if unseen and found.validation.images:
-        yield f"classes without a validation image: {_listed(unseen)}"
+        yield f"classes without a validation image: {shortened(unseen)}"
     present = [train for _, train, _ in rows if train > 0]
     if max(present) > IMBALANCE * min(present):
         ratio = max(present) / min(present)
         yield f"the largest class has {ratio:.1f} times the training images of the smallest"
-
-
-def _listed(names: Sequence[str], most: int = 10) -> str:
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(names[:most]) + more

@@ -342,6 +342,10 @@ def _shares_done(axes: "Axes") -> None:
     axes.set(xlabel="share of reverse steps done, %", ylabel="%", ylim=(0, 103), xlim=(0, 101))
 
 
+MOST_CONFUSED = 40
+"""Classes whose confusion can be drawn so that it is read."""
+
+
 @styled
 def confusion(matrix: Sequence[Sequence[int]], classes: Sequence[str]) -> "Figure":
     """Asked class (rows) against the class that the classifier reads (columns), as counts shaded by row."""

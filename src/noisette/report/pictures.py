@@ -42,8 +42,12 @@ def as_picture(image: Pixels) -> Image.Image:
 
 
 def columns_for(count: int, classes: int) -> int:
-    """Columns of a grid: one a class where they fill whole rows, else about a square."""
-    return classes if 1 < classes <= 40 and count % classes == 0 else min(count, math.ceil(math.sqrt(count)))
+    """Columns of a grid of images whose classes come in turns: about a square, and each column of one class where the
+    classes fill whole rows and are not too many."""
+    side = min(count, math.ceil(math.sqrt(count)))
+    if not 1 < classes <= 40 or count % classes:
+        return side
+    return max(times for times in range(classes, max(classes, side) + 1, classes) if count % times == 0)
 
 
 def save_picture(picture: Image.Image, path: str | os.PathLike[str]) -> None:

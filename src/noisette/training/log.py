@@ -44,7 +44,8 @@ class Log:
         self._append({"event": "diverged", "images_seen": images_seen, "reason": reason}, seconds)
 
     def _append(self, record: dict[str, Any], seconds: float) -> None:
-        line = (json.dumps({**record, "seconds": round(seconds, 3)}) + "\n").encode()
+        text = json.dumps({**record, "seconds": round(seconds, 3)}, allow_nan=False)  # which JSON has no word for
+        line = f"{text}\n".encode()
         with writing(self._path):
             while line:
                 line = line[self._file.write(line) :]
@@ -92,15 +93,14 @@ def _record(line: bytes) -> dict[str, Any] | None:
 
 
 def _is_a(value: Any, hint: Any) -> bool:
-    """Whether a plain value is what a field may hold: a count from 0, a finite number, or a list of numbers, where an
-    empty bucket's is NaN."""
+    """Whether a plain value is what a field may hold: a count from 0, a finite number, or a list of them."""
     if hint is int:
         return type(value) is int and value >= 0
     if hint is float:
         return type(value) in (int, float) and math.isfinite(value)
     if hint in (bool, str):
         return type(value) is hint
-    return isinstance(value, list) and all(type(item) in (int, float) and not math.isinf(item) for item in value)
+    return isinstance(value, list) and all(_is_a(item, float) for item in value)
 
 
 def _happened(record: dict[str, Any], progress: Progress) -> bool:

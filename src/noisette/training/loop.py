@@ -60,7 +60,8 @@ class Validated:
     """After a validation of the average: the mean loss, its mean in each bucket of noise levels, and what followed
     from it.
 
-    bucket_edges: BUCKETS + 1 rising levels between which the buckets lie.
+    bucket_edges: rising levels between which the buckets lie. There are BUCKETS, or fewer where too few images are held
+    out to fill each.
     """
 
     images_seen: int
@@ -286,9 +287,10 @@ def _validate(
             state.average, clean.to(device), label.to(device), levels[rows].to(device), noise.to(device)
         ).cpu()
     processes.add(losses)  # zero where another process has looked
-    bucket = (share * BUCKETS).long()
-    buckets = tuple(float(losses[bucket == number].mean()) for number in range(BUCKETS))
-    edges = objective.draw_levels(torch.arange(BUCKETS + 1, dtype=torch.float64) / BUCKETS)
+    number = next(count for count in range(BUCKETS, 0, -1) if len(torch.unique((share * count).long())) == count)
+    bucket = (share * number).long()
+    buckets = tuple(float(losses[bucket == place].mean()) for place in range(number))
+    edges = objective.draw_levels(torch.arange(number + 1, dtype=torch.float64) / number)
     if edges[0] > edges[-1]:  # a table falls
         edges, buckets = edges.flip(0), buckets[::-1]
     loss, seen = float(losses.mean()), state.progress.images_seen

@@ -26,7 +26,7 @@ def check_data(name: str, data_dir: Path | None = None, validation_fraction: flo
 def show(report: Report, console: Console) -> None:
     """Print the report: what was found, images per class, problems, warnings, and last the verdict."""
     console.print(_facts(report))
-    if report.contents is not None:
+    if report.contents is not None and report.classes:
         console.print(_classes(report.classes, report.contents))
     for problem in report.problems:
         console.print(Text(f"problem: {problem}", style="bold red"))
@@ -50,8 +50,10 @@ def _facts(report: Report) -> Table:
         f"{list(report.shape)} [N, H, W, C], {report.image_type}{'' if report.finite else ', not finite'}",
     )
     labels = "none" if report.label_range is None else "{} to {}".format(*report.label_range)
-    row("labels", f"{labels}, {report.label_type}, of {len(report.classes)} classes")
+    classes = f"{labels}, {report.label_type}, of {len(report.classes):,} classes"
+    row("labels", classes if report.classes else "no classes: a model of it draws unasked")
     if (found := report.contents) is not None:
+        row("training, validation", f"{found.train.images:,} and {found.validation.images:,} images")
         row("values", f"{found.lowest} to {found.highest}")
         row("scaled values", f"{found.scaled_lowest:+.3f} to {found.scaled_highest:+.3f}")
         row("training mean, deviation", f"{found.mean:+.4f}, {found.standard_deviation:.4f} (scaled)")
@@ -72,7 +74,7 @@ def _classes(classes: tuple[str, ...], found: Contents) -> Table:
     for name, train, validation in rows[:_ROWS]:
         table.add_row(Text(name), f"{train:,}", f"{validation:,}")
     if len(rows) > _ROWS:
-        table.add_row(f"{len(rows) - _ROWS} more", "", "")
+        table.add_row(f"{len(rows) - _ROWS:,} more", "", "")
     table.add_section()
     table.add_row("all", f"{found.train.images:,}", f"{found.validation.images:,}")
     return table

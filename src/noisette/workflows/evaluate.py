@@ -230,7 +230,7 @@ def measure(
     """Measure samples that `take` has picked."""
     real, watch = known.real, _Stopwatch()
     priors = request.settled_priors(samples.labelled)
-    name, classes = samples.source["name"], len(real.data.classes)
+    name, classes = samples.source["name"], real.data.classes or real.classifier.spec.classes
     rows = real.reference_rows(priors)
     reference = known.reference.pick(rows)
 
@@ -253,8 +253,9 @@ def measure(
     metrics = {
         name: _metric(name, found[name], real_scores[name].mean, real_scores[name].spread) for name in real_scores
     }
-    real_accuracy = accuracy(known.reference.guesses, known.reference.labels).value
-    if samples.labelled:
+    by_class = bool(real.data.classes)
+    real_accuracy = accuracy(known.reference.guesses, known.reference.labels).value if by_class else None
+    if samples.labelled and real_accuracy is not None:
         metrics["label_accuracy"] = _metric("label_accuracy", accuracy(guesses, samples.labels), real_accuracy, None)
     metrics["memorised_feature"] = _metric("memorised_feature", by_feature.share, CLOSEST, None)
     metrics["memorised_pixel"] = _metric("memorised_pixel", by_pixel.share, CLOSEST, None)
@@ -262,8 +263,9 @@ def measure(
         with watch.time("usefulness"):
             metrics["usefulness"] = _usefulness(samples, known, priors, request.seed, progress)
 
-    counts = histogram(guesses, classes)
-    shares = torch.bincount(known.train.labels, minlength=classes).double() / len(known.train.labels)
+    counts = histogram(guesses, len(classes))
+    expected = histogram(known.train.labels if by_class else known.train.guesses, len(classes))
+    comparable = not samples.labelled and bool((expected > 0).all())
     record = {
         "format": FORMAT,
         "source": {
@@ -289,10 +291,10 @@ def measure(
             "inception": None if real.inception is None else real.inception.digest,
         },
         "metrics": metrics,
-        "confusion": confusion(guesses, samples.labels, classes).tolist(),
+        "confusion": confusion(guesses, samples.labels, len(classes)).tolist(),
         "histogram": counts.tolist(),
-        "chi_square_p": None if samples.labelled else chi_square_p(counts, shares.tolist()),
-        "classes": list(real.data.classes),
+        "chi_square_p": chi_square_p(counts, (expected.double() / expected.sum()).tolist()) if comparable else None,
+        "classes": list(classes),
         "nearest": {
             **_pairs(by_feature, samples, real.train),
             "quantiles": list(QUANTILES),

@@ -11,7 +11,7 @@ from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
-from noisette.report.figures import confusion
+from noisette.report.figures import MOST_CONFUSED, confusion
 from noisette.report.pictures import Pixels, columns_for, grid_picture, save_picture
 from noisette.report.theme import save_figure
 from noisette.workflows.evaluate import Evaluation
@@ -102,18 +102,22 @@ def _real_cells(record: Record) -> dict[str, str]:
     return {
         "samples": f"real images, {record['data']['priors']} counts",
         "count": f"{record['source']['count']:,}",
-        "label accuracy %": _short(100 * record["classifier"]["accuracy"]),
+        "label accuracy %": _percent(record["classifier"]["accuracy"]),
         "Fréchet": spread("frechet"),
         "floors": f"1\n± {_short(frechet['real_spread'] / frechet['real'])}",
         "kernel x 1000": spread("kernel", 1000),
         **{name: spread(name) for name in ("coverage", "density", "precision", "recall", "diversity")},
         "memorised %": _memorised(metrics, "real"),
-        "usefulness %": "-" if usefulness is None else _short(100 * usefulness["real"]),
+        "usefulness %": _percent(usefulness and usefulness["real"]),
     }
 
 
 def _memorised(metrics: dict[str, Any], key: str) -> str:
     return " / ".join(_short(100 * metrics[f"memorised_{space}"][key]) for space in ("feature", "pixel"))
+
+
+def _percent(share: float | None) -> str:
+    return _short(None if share is None else 100 * share)
 
 
 def _short(value: float | None) -> str:
@@ -171,14 +175,15 @@ def worst_picture(evaluation: Evaluation) -> Image.Image | None:
 
 
 def save_pictures(evaluation: Evaluation, folder: Path) -> list[Path]:
-    """Write nearest.png, of labelled samples also confusion.png (and .svg) and worst.png; returns what was written."""
+    """Write nearest.png, of labelled samples also worst.png and, where the classes are not too many to be drawn,
+    confusion.png and .svg; returns what was written."""
     pictures = {NEAREST: nearest_picture(*evaluation.neighbours), "worst.png": worst_picture(evaluation)}
     written = []
     for name, picture in pictures.items():
         if picture is not None:
             save_picture(picture, folder / name)
             written.append(folder / name)
-    if evaluation.samples.labelled:
+    if evaluation.samples.labelled and len(evaluation.record["classes"]) <= MOST_CONFUSED:
         save_figure(confusion(evaluation.record["confusion"], evaluation.record["classes"]), folder / "confusion")
         written += [folder / "confusion.png", folder / "confusion.svg"]
     return written

@@ -71,7 +71,7 @@ class Model:
         sampling = sampling or self.sampling
         guided = free(
             self.file.spec.as_denoiser(self.file.network),
-            sampling.guidance_scale,
+            sampling.guidance_scale if self.classes else 1.0,  # without classes both halves would be the same
             (sampling.guidance_from, sampling.guidance_to),
         )
         return clamp(guided, quantile=sampling.clamp_quantile) if sampling.clamp else guided

@@ -20,7 +20,7 @@ from torch import Tensor
 
 import noisette
 from noisette.base.config import require
-from noisette.base.errors import NoisetteError, Refusal
+from noisette.base.errors import NoisetteError, Refusal, shortened
 from noisette.base.files import cache_folder
 from noisette.base.shapes import Images, Labels
 from noisette.base.tensor_file import read_tensors, write_tensors
@@ -81,7 +81,9 @@ class Part:
         return ImageData("", self.images, self.labels.numpy(), self.data.classes, "").digest
 
     def fewest(self) -> int:
-        """How many images the rarest class has."""
+        """How many images the rarest class has; of a data set without classes: all."""
+        if not self.data.classes:
+            return len(self.rows)
         return int(torch.bincount(self.labels, minlength=len(self.data.classes)).min())
 
 
@@ -126,8 +128,8 @@ def load_real(
     """The data set's training part and its test part; or, against validation, the two parts of a split of the former.
 
     inception: a file of weights, for features of Inception v3 instead of the classifier's. Raises Refusal for data
-    that are not sound or lack a class in either part, for a classifier of another size or other classes, and for
-    weights that are missing or another network's.
+    that are not sound or lack a class in either part, for a classifier of another size or of other classes than the
+    data have, and for weights that are missing or another network's.
     """
     data = load_data(name, data_dir)
     if against == "test":
@@ -143,8 +145,8 @@ def load_real(
     found = (spec.height, spec.width, spec.channels)
     height, width, channels = data.images.shape[1:]
     require(
-        found == (height, width, channels) and spec.classes == data.classes,
-        f"classifier {classifier} reads images {list(found)} [H, W, C] as {', '.join(spec.classes)}",
+        found == (height, width, channels) and data.classes in ((), spec.classes),
+        f"classifier {classifier} reads images {list(found)} [H, W, C] as {shortened(spec.classes)}",
         f"{[height, width, channels]} and the classes of {name}, as noisette perceive {name} trains",
     )
     extractor = None if inception is None else load_inception(inception, choose_device("auto"))
@@ -270,7 +272,7 @@ def _scores(known: RealStatistics, draw: Seen, priors: Priors) -> dict[str, floa
         "frechet": frechet(draw.features, reference.features),
         "kernel": kernel(draw.features, reference.features),
         **vars(manifold(others.features, some.features)),
-        "diversity": diversity(draw.features, draw.labels),
+        "diversity": diversity(draw.features, draw.labels if known.real.data.classes else draw.guesses),
     }
 
 

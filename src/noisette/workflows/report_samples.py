@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 
 from noisette.base.config import from_plain, require
-from noisette.base.errors import NoisetteError, Refusal, one_line
+from noisette.base.errors import NoisetteError, Refusal, one_line, shortened
 from noisette.base.shapes import NO_CLASS
 from noisette.data.images import to_uint8
 from noisette.diffusion.noise import unit_variance
@@ -31,8 +31,8 @@ ROWS, MOST = 10, 200
 """Samples shown: so many of each class, at most so many in all."""
 STRIP = 8
 """Moments of the film shown side by side."""
-SQUARES, LINES = 40, 16
-"""Classes whose confusion is drawn, and that have a curve each, at most."""
+LINES = 16
+"""Classes that have a curve each, at most."""
 
 
 def samples(run: RunFolder, folder: Path) -> Part:
@@ -124,12 +124,13 @@ def recognition(run: RunFolder, folder: Path, classifier: str) -> Part:
     perception = load_perception(classifier, str(model.device))
     require(
         perception.spec.classes == classes,
-        f"classifier {classifier} of the classes {listed(perception.spec.classes)}",
-        f"one of {listed(classes)}: `noisette perceive` trains it, --classifier names its file",
+        f"classifier {classifier} of the classes {shortened(perception.spec.classes)}",
+        f"one of {shortened(classes)}: `noisette perceive` trains it, --classifier names its file",
     )
     steps = len(model.file.spec.sampling_grid(model.sampling)) - 1
-    count = len(classes) * max(1, (WATCHED if steps < LONG else WATCHED_LONG) // len(classes))
-    moments, _, found = courses(model, perception.network, [number % len(classes) for number in range(count)])
+    labels = labels_for(len(classes), MOST, WATCHED if steps < LONG else WATCHED_LONG)
+    count = len(labels)
+    moments, _, found = courses(model, perception.network, labels)
     done = [moment / steps for moment in moments]
     curves = {
         f"{name}: {what}": getattr(found[course], what)
@@ -163,9 +164,9 @@ def measured(record: Record) -> Part:
         ("against", f"{data['reference_count']:,} real images, {against}"),
         (
             "classifier",
-            f"{classifier['name']}, {classifier['features']} features; trained on {classifier['trained_on']}, it reads "
-            f"{percent(classifier['accuracy'])} of {against}",
+            f"{classifier['name']}, {classifier['features']} features; trained on {classifier['trained_on']}",
         ),
+        ("it reads", f"{_written(classifier['accuracy'], percent)} of {against}"),
         ("sampling", sampling_told(source)),
     ]
     names = [*METRICS, *(name for name in record["metrics"] if name not in METRICS)]
@@ -248,7 +249,7 @@ def confused(record: Record, folder: Path) -> Part:
     ]
     told = f"{wrong.sum():,} of {matrix.sum():,} are read as another class"
     told += f", most often {listed(mistakes)}." if mistakes else "."
-    if len(classes) > SQUARES:
+    if len(classes) > figures.MOST_CONFUSED:
         return Part(facts=[("mistakes", told)])
     return Part([chart(figures.confusion(matrix.tolist(), classes), folder / "confusion", told, "Confusion matrix.")])
 

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from noisette.base.array_file import read_arrays
 from noisette.base.config import require
+from noisette.base.errors import shortened
 from noisette.base.shapes import NO_CLASS, Labels
 from noisette.data.images import ImageData
 from noisette.evaluation.yardstick import draw_equal, draw_own
@@ -93,15 +94,17 @@ def check_fits(source: Source, data: ImageData) -> None:
         require(
             low >= NO_CLASS and high < len(data.classes),
             f"{name}: labels {low} to {high}",
-            f"0 to {len(data.classes) - 1}, or -1 for none",
+            f"0 to {len(data.classes) - 1}, or -1 for none"
+            if data.classes
+            else f"-1, since {data.name} has no classes",
         )
     else:
         name, (channels, height, width) = source.name, source.shape
         shape = (height, width, channels)
         require(
             source.classes in ((), data.classes),
-            f"{name} draws the classes {', '.join(source.classes)}",
-            f"those of {data.name}, {', '.join(data.classes)}",
+            f"{name} draws the classes {shortened(source.classes)}",
+            f"those of {data.name}, {shortened(data.classes) or 'none'}",
         )
     expected = data.images.shape[1:]
     require(shape == expected, f"{name}: images {list(shape)} [H, W, C]", f"{list(expected)}, those of {data.name}")

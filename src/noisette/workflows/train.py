@@ -37,7 +37,7 @@ from noisette.data.images import to_model, to_uint8
 from noisette.data.split import split
 from noisette.diffusion.objective import Objective
 from noisette.models.unet import UNet, multiply_adds
-from noisette.report.pictures import grid_picture, save_picture
+from noisette.report.pictures import columns_for, grid_picture, save_picture
 from noisette.training.checkpoint import load_state, read_progress, share_state
 from noisette.training.log import Log
 from noisette.training.loop import (
@@ -60,7 +60,7 @@ from noisette.workflows.recipes import RunConfig, first_difference, read_run_con
 
 SAVE_SECONDS = 60.0
 MOST_THREADS = 1024  # a file that asks for more would end the process
-PREVIEW_IMAGES, PREVIEW_STEPS = 60, 20
+PREVIEW_IMAGES, PREVIEW_CLASSES, PREVIEW_STEPS = 60, 20, 20
 CHECKPOINTS = "checkpoints"
 
 
@@ -161,6 +161,9 @@ class Run:
         self.batches = Batches(data.images[train_rows], data.labels[train_rows], training.seed)
         self.held_out = _held_out(data.images, data.labels, _evenly(held_out_rows, training.validation_images))
         std = config.diffusion.data_std or float(to_model(data.images[train_rows]).std(correction=0))
+        require(
+            std > 0, f"data set {data.name} whose training images are all of one and the same colour", "some content"
+        )
         height, width, channels = data.images.shape[1:]
         self.spec = ModelSpec(
             config.network,
@@ -413,17 +416,18 @@ class Run:
 
 
 def preview(spec: ModelSpec, network: UNet, device: torch.device) -> Any:
-    """A small grid by class, always of seed 0: the model's sampling defaults, at most PREVIEW_STEPS of dpmpp-2m."""
+    """A small grid by class (of many the first), always of seed 0: the model's sampling defaults, at most PREVIEW_STEPS
+    of dpmpp-2m."""
     sampling = dataclasses.replace(
         spec.sampling, sampler="dpmpp-2m", eta=None, steps=min(PREVIEW_STEPS, spec.sampling.steps)
     )
     classes = len(spec.classes)
-    columns = min(classes, 20) or 10
-    count = max(1, PREVIEW_IMAGES // columns) * columns
-    labels = [number % columns if classes else NO_CLASS for number in range(count)]
+    shown = min(classes, PREVIEW_CLASSES) if classes > 1 else 10
+    count = max(1, PREVIEW_IMAGES // shown) * shown
+    labels = [number % shown % classes if classes else NO_CLASS for number in range(count)]
     model = Model("preview", ModelFile(spec, network, {}), device)
     images = last(model.snapshots(labels, 0, None, sampling)).denoised
-    return grid_picture(to_uint8(images.cpu()), columns, zoom=2)
+    return grid_picture(to_uint8(images.cpu()), columns_for(count, shown), zoom=2)
 
 
 def _read_settled(path: Path) -> Settled:
@@ -446,7 +450,7 @@ def _held_out(images: Any, labels: Any, rows: Any) -> Batch | None:
 
 def _evenly(rows: Any, most: int) -> Any:
     """At most `most` of the rows, evenly spaced, since a set may be sorted by class."""
-    return rows[:: math.ceil(len(rows) / most)] if most else rows[:0]
+    return rows[:: max(1, math.ceil(len(rows) / most))] if most else rows[:0]
 
 
 def _check_folder(config: RunConfig, out: Path) -> bool:

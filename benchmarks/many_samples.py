@@ -38,17 +38,16 @@ def make_model(path: Path) -> None:
     save_model(path, ModelFile(spec, network, {}))
 
 
-def drawn(model: str, count: int, files: str, out: Path, shards: float = float("inf")) -> tuple[float, int, int]:
-    """Draw into `out`, in a process that is killed once it has so many shards: seconds, the most anonymous memory in
-    bytes, and the exit code."""
-    flags = ["--count", str(count), "--files", files, "--out", str(out)]
+def drawn(call: Sequence[str], out: Path, shards: float | None = None) -> tuple[float, int, int]:
+    """Run a drawing into `out`, and kill it once that has so many shards: seconds, the most anonymous memory in bytes,
+    and the exit code."""
     started, peak = time.perf_counter(), 0
-    with subprocess.Popen([sys.executable, "-m", "noisette", "sample", model, *flags], stdout=sys.stderr) as process:
+    with subprocess.Popen(call, stdout=sys.stderr) as process:
         while process.poll() is None:
             status = Path(f"/proc/{process.pid}/status").read_text(encoding="ascii")
             if "RssAnon:" in status:  # not once it has ended
                 peak = max(peak, 1024 * int(status.partition("RssAnon:")[2].split()[0]))
-            if shards < float("inf") and there(out) >= shards:
+            if shards is not None and there(out) >= shards:
                 process.kill()
             time.sleep(LOOK_SECONDS)
     return time.perf_counter() - started, peak, process.returncode
@@ -64,8 +63,21 @@ def measure(model: str, count: int, files: str, kills: int, folder: Path) -> Row
     out = folder / "drawn"
     shutil.rmtree(out, ignore_errors=True)
     at = sorted(random.Random(0).uniform(1, count / 1000) for _ in range(kills))
-    ends = [drawn(model, count, files, out, shards) for shards in at]
-    seconds, peak, code = drawn(model, count, files, out)
+    call = [
+        sys.executable,
+        "-m",
+        "noisette",
+        "sample",
+        model,
+        "--count",
+        str(count),
+        "--files",
+        files,
+        "--out",
+        str(out),
+    ]
+    ends = [drawn(call, out, shards) for shards in at]
+    seconds, peak, code = drawn(call, out)
     if code != 0 or any(each[2] == 0 for each in ends):
         raise NoisetteError(f"a drawing ended with {code}, killed ones with {[each[2] for each in ends]}")
     seconds += sum(each[0] for each in ends)

@@ -15,6 +15,7 @@ import torch
 from PIL import Image
 from torch import nn
 
+from noisette import cli
 from noisette.data.datasets import load_data
 from noisette.weights.model_file import save_model
 from noisette.workflows.recipes import load_recipe, read_run_config, to_toml
@@ -287,3 +288,32 @@ def test_quality_is_what_both_classifiers_find(load_script, tmp_path, monkeypatc
     assert row["quality"]["noisette"]["intervals"]["floors"] == pytest.approx([2.0, 4.0])
     assert measure.strictest(row, "label_accuracy") == 0.3
     assert measure.mildest(row, "coverage") == 0.6
+
+
+def test_many_samples(load_script, tmp_path, monkeypatch):
+    script = load_script("many_samples")
+    calls = []
+
+    def in_this_process(call, out, shards=None):
+        calls.append(shards)
+        if shards is None:
+            assert cli.main(call[3:]) == 0
+        return 0.5, 2**20, 0 if shards is None else -9
+
+    monkeypatch.setattr(script, "drawn", in_this_process)
+    flags = ["--counts", "2", "3", "--files", "npz", "parquet", "--kills", "2", "--out", str(tmp_path)]
+    assert script.main(flags) == 0
+    rows = written(tmp_path, "many_samples")["rows"]
+    assert rows.keys() == {"npz, 2", "npz, 3", "parquet, 2", "parquet, 3", "2 kills"}
+    assert len(calls) == 5 + 2
+    assert rows["2 kills"]["digest"] == rows["npz, 3"]["digest"]
+    assert len({row["digest"] for row in rows.values()}) == 4
+    assert rows["2 kills"]["seconds"] == 1.5
+
+
+def test_a_drawing_is_killed_once_it_has_so_many_shards(load_script, tmp_path, monkeypatch):
+    script, asked = load_script("many_samples"), iter([0, 1, 2])
+    monkeypatch.setattr(script, "there", lambda out: next(asked))
+    _, peak, code = script.drawn(["sleep", "100"], tmp_path, 2)
+    assert (code, next(asked, None)) == (-9, None)
+    assert peak > 0

@@ -270,6 +270,12 @@ DAMAGED = {
     "another key": (lambda text: text.replace('"seed"', '"sead"'), "unknown key 'sead'.* did you mean 'seed'"),
     "another format": (lambda text: text.replace("samples-1", "samples-9"), "format 'noisette-samples-9': expected"),
     "no images": (lambda text: text.replace('"images": 30', '"images": 0'), "0 images: expected at least 1"),
+    "a class that is none": (
+        lambda text: text.replace('"labels": []', '"labels": [3]'),
+        "labels of no class: .* -1 to 2",
+    ),
+    "too few labels": (lambda text: text.replace('"labels": []', '"labels": [1]'), "numbers of no image: .* a label"),
+    "turns": (lambda text: text.replace('"in_turns": 3', '"in_turns": 2'), "2 classes in turns: expected all"),
     "a list": (lambda text: "[]", "expected a table"),
     "deep": (lambda text: "[" * 100_000, "is not a record of samples"),
 }

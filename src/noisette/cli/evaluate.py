@@ -29,8 +29,8 @@ WIDTH = 160
 
 @dataclass(frozen=True)
 class Options:
-    """Measure samples against real images: of models (names that ship, run folders, .safetensors files) or of .npz
-    files from anybody (images uint8 [N, H, W, C]; labels int64 [N], -1 for none)."""
+    """Measure samples against real images: of models (names that ship, run folders, .safetensors files), folders of
+    `noisette sample`, or .npz files from anybody (images uint8 [N, H, W, C]; labels int64 [N], -1 for none)."""
 
     request: Annotated[EvaluationRequest, arg(name="")]
     sampling: Annotated[SamplingConfig, arg(name="")]

@@ -48,8 +48,8 @@ def shard_place(files: Files, number: int, shards: int) -> str:
     return "." if shards == 1 else f"{number:05d}-of-{shards:05d}"
 
 
-def check_can_write(files: Files) -> None:
-    """Refuse parquet where its library is missing."""
+def check_has_library(files: Files) -> None:
+    """Refuse files whose library is missing."""
     if files == "parquet":
         try:
             import pyarrow.parquet  # noqa: F401

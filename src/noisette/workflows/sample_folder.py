@@ -20,13 +20,14 @@ import noisette
 from noisette.base.config import from_plain, require, to_plain
 from noisette.base.errors import NoisetteError, Refusal, one_line
 from noisette.base.files import UNFINISHED, write_text
+from noisette.base.shapes import NO_CLASS
 from noisette.base.text_file import read_json
 from noisette.diffusion.sample import Snapshot
 from noisette.weights.model_file import SamplingConfig
 from noisette.workflows.drawing import Film, Sampled, draw_pixels
 from noisette.workflows.model import BATCH, Model, file_digest
 from noisette.workflows.recipes import first_difference
-from noisette.workflows.sample_files import WRITERS, Shard, check_can_write, picture_name, shard_place
+from noisette.workflows.sample_files import WRITERS, Shard, check_has_library, picture_name, shard_place
 from noisette.workflows.sample_request import Asked, Files, SampleRequest, finite
 
 SHARD_IMAGES, SHARD_BYTES = 1000, 64 * 2**20
@@ -43,8 +44,8 @@ class FolderRecord:
     format: str
     precision: str
     device: str
-    model_digest: str | None
-    """SHA-256 (hex) of the model's file; None of one that was never saved."""
+    model_digest: str
+    """SHA-256 (hex) of the model's file; empty of one that was never saved."""
     seed: int
     sampling: SamplingConfig
     files: Files
@@ -69,7 +70,13 @@ class FolderRecord:
         require(
             min(self.images, self.shard_images) >= 1, f"{self.images} images", "at least 1, in shards of at least 1"
         )
+        require(min(self.height, self.width, self.channels) >= 1, "an empty image", "positive sizes")
         require(not self.index or len(self.index) == self.images, f"{len(self.index)} indices", "one an image")
+        require(self.in_turns in (0, len(self.classes)), f"{self.in_turns} classes in turns", "all of them or none")
+        known = range(NO_CLASS, len(self.classes))
+        require(all(label in known for label in self.labels), "labels of no class", f"-1 to {known[-1]}")
+        labels, numbers = len(self.labels) or math.inf, self.index or (self.images - 1,)
+        require(all(0 <= number < labels for number in numbers), "numbers of no image", "one a label")
 
     @cached_property
     def asked(self) -> Asked:
@@ -118,7 +125,7 @@ def sample_to_folder(
     step: when true, the shard that is being drawn is given up. Raises Refusal before drawing for a folder that holds
     anything else, and for files that cannot be written here.
     """
-    check_can_write(request.files)
+    check_has_library(request.files)
     record, out = _record(model, request, asked), request.out
     finished = _begin(out, record)
     there = shards_there(out, record)
@@ -201,7 +208,7 @@ def _record(model: Model, request: SampleRequest, asked: Asked) -> FolderRecord:
         FORMAT,
         model.precision,
         model.device.type,
-        file_digest(model.name),
+        file_digest(model.name) or "",
         request.seed,
         request.sampling,
         request.files,

@@ -22,10 +22,14 @@ from noisette.weights.model_file import SamplingConfig
 from noisette.workflows.drawing import draw_pixels
 from noisette.workflows.model import Model, file_digest, load
 from noisette.workflows.real_statistics import Priors, Real
+from noisette.workflows.sample_folder import RECORD, read_record
+from noisette.workflows.sample_reading import read_shard
 from noisette.workflows.sample_request import finite
 
 FEWEST = 100
 """Samples below which no distance means anything."""
+FOLDER_BYTES = 2**28
+"""Of pixels that are read of a folder, which may hold any number."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,8 +60,32 @@ Source = Model | Samples
 
 
 def open_source(name: str, device: str = "auto", precision: str = "auto") -> Source:
-    """The samples of an .npz file, else the model: a name that ships, a run folder or a .safetensors file."""
+    """The samples of an .npz file or of a folder that `noisette sample` wrote, else the model: a name that ships, a run
+    folder or a .safetensors file."""
+    if (Path(name) / RECORD).is_file():
+        return open_folder(Path(name))
     return open_samples(Path(name)) if name.endswith(".npz") else load(name, device, precision)
+
+
+def open_folder(out: Path) -> Samples:
+    """The samples of a finished folder: of a large one the first, as many as FOLDER_BYTES hold.
+
+    Raises Refusal for a folder that is not finished, or damaged.
+    """
+    record = read_record(out)
+    require(record.finished, f"{out}: samples that are not all drawn", "a finished folder; the same command goes on")
+    size = record.height * record.width * record.channels
+    shards = range(min(record.shards, max(1, FOLDER_BYTES // (size * record.shard_images))))
+    index = record.asked.index[: len(shards) * record.shard_images]
+    labels = np.array(record.asked.labels(index), np.int64)
+    _check_labels(out, labels)
+    images = np.empty((len(index), record.height, record.width, record.channels), np.uint8)
+    for shard in shards:
+        read = read_shard(out, record, shard)
+        images[shard * record.shard_images :][: len(read)] = read
+    facts = {"model_digest": record.model_digest, "seed": record.seed, "sampling": finite(record.sampling)}
+    source = {"name": str(out), "kind": "samples", **facts, "dtype": record.precision}
+    return Samples(images, torch.from_numpy(labels), torch.tensor(index), source)
 
 
 def open_samples(path: Path) -> Samples:
@@ -76,10 +104,15 @@ def open_samples(path: Path) -> Samples:
         f"{path}: labels {labels.dtype} {list(labels.shape)}",
         f"int64 [{len(images)}], one an image",
     )
-    require(len(images) >= FEWEST, f"{path}: {len(images)} samples", f"at least {FEWEST}")
+    _check_labels(path, labels)
+    return _as_samples(images, labels, {"name": str(path), "kind": "samples"})
+
+
+def _check_labels(path: Path, labels: npt.NDArray[np.int64]) -> None:
+    """Refuse too few samples, and classes asked for now and then."""
+    require(len(labels) >= FEWEST, f"{path}: {len(labels)} samples", f"at least {FEWEST}")
     none = int((labels == NO_CLASS).sum())
     require(none in (0, len(labels)), f"{path}: {none} of {len(labels)} labels are -1", "all or none of them")
-    return _as_samples(images, labels, {"name": str(path), "kind": "samples"})
 
 
 def _as_samples(images: Pixels, labels: npt.NDArray[np.int64], source: dict[str, Any]) -> Samples:

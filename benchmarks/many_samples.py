@@ -5,7 +5,7 @@
 Each cell is a `noisette sample` of its own, whose anonymous memory (RssAnon, so Linux only) is looked at all the while.
 One more draws the largest number of the first kind and is killed (SIGKILL) at random moments; the same command goes on
 each time, and what it leaves in the end is compared byte for byte with the unbroken folder. Without --model it is a
-network of 8 and 16 channels that never learned, two steps of Euler an image.
+network of 8 and 16 channels with random weights, two steps of Euler an image.
 """
 
 import hashlib
@@ -16,6 +16,8 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
+
+import torch
 
 from measure import COLOURS, Record, Row, command, measure_missing, parser, picture, plain_ticks, say
 from noisette.base.errors import NoisetteError
@@ -30,11 +32,14 @@ LOOK_SECONDS = 0.05
 
 
 def make_model(path: Path) -> None:
-    """The smallest network that draws 28 x 28, as it was born."""
+    """A small network that draws 28 x 28, its weights random."""
     diffusion, sampling = DiffusionConfig(data_std=0.6), SamplingConfig("euler", steps=2)
     spec = ModelSpec(UNetConfig(widths=(8, 16)), diffusion, sampling, 1, 28, 28, tuple("0123456789"))
     network = spec.new_network()
     network.initialise(generator(0, "weights"))
+    with torch.no_grad():  # at birth it would draw every image alike
+        for number, parameter in enumerate(network.parameters()):
+            parameter.add_(torch.randn(parameter.shape, generator=generator(0, "shake", number)), alpha=0.2)
     save_model(path, ModelFile(spec, network, {}))
 
 

@@ -52,7 +52,7 @@ def take_steps(work: str, recipe: str, size: int, batch: int, precision: Precisi
     network.initialise(generator(0, "weights"))
     if work == "training":
         pixels = np.random.default_rng(0).integers(0, 256, (batch, size, size, 1), np.uint8)
-        batches = Batches(pixels, np.arange(batch) % 10, 0)
+        batches = Batches(pixels, np.arange(batch) % 10, np.arange(batch), 0)
         training = dataclasses.replace(config.training, batch_size=batch, accumulation=1, images=STEPS * batch)
         state = new_state(network, training)
         for _ in train(state, Objective(diffusion), training, batches.at, None, PRECISIONS[precision]):

@@ -75,7 +75,7 @@ class Peer:
 
     def __init__(self, images: Any, labels: Any, folder: Path, seed: int, network: nn.Module | None = None) -> None:
         """images uint8 [N, 28, 28, 1] and labels int64 [N] to train on; goes on from what the folder holds."""
-        self.batches, self.folder, self.seed = Batches(images, labels, seed), folder, seed
+        self.batches, self.folder, self.seed = Batches(images, labels, np.arange(len(images)), seed), folder, seed
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             network = network or CourseNetwork()

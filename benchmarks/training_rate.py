@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from measure import (
@@ -94,7 +95,7 @@ def measure(cell: Cell, repeats: int) -> Row:
     data, network = load_data("mnist-5k"), new_network(cell)
     std = config.diffusion.data_std or float(to_model(data.images).std())
     objective = Objective(dataclasses.replace(config.diffusion, data_std=std))
-    batches = Batches(data.images, data.labels, 0)
+    batches = Batches(data.images, data.labels, np.arange(len(data.images)), 0)
     state = new_state(network, training)
     steps = train(state, objective, training, batches.at, None, PRECISIONS[cell.precision])
     next(steps)  # warms up

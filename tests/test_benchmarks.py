@@ -116,6 +116,26 @@ def test_a_cell_of_memory_is_measured_in_a_process_of_its_own(load_script, monke
     assert 50 * 2**20 < there < here
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="it reads /proc")
+def test_large_data(load_script, tmp_path, monkeypatch):
+    script = load_script("large_data")
+    monkeypatch.setattr(script, "NETWORK", replace(script.NETWORK, widths=(8,), embedding=16))
+    monkeypatch.setattr(script.DATASETS, "_choices", dict(script.DATASETS._choices))
+    monkeypatch.setenv("NOISETTE_CACHE", "elsewhere")  # the script sets it
+    monkeypatch.setattr("noisette.workflows.train.PREVIEW_IMAGES", 10)
+
+    def in_this_process(kind, count, images, batch, out):
+        return script.train_on(kind, count, images, batch, out) | {"peak_bytes": 2**20 * count}
+
+    monkeypatch.setattr(script, "measure", in_this_process)
+    flags = ["--count", "200", "--few", "100", "--images", "16", "--batch", "8", "--out", str(tmp_path)]
+    assert script.main(flags) == 0
+    rows = written(tmp_path, "large_data")["rows"]
+    assert [(row["kind"], row["count"]) for row in rows.values()] == [*zip(script.KINDS, (100, 200, 200), strict=True)]
+    assert all(row["images_per_second"] > 0 for row in rows.values())
+    assert not (tmp_path / "cache").exists()
+
+
 def test_training_rate(load_script, tmp_path, monkeypatch, tiny_recipe):
     script, tiny = load_script("training_rate"), read_run_config(tiny_recipe)
     monkeypatch.setattr(script, "load_recipe", {"quick": tiny, "demo": tiny}.__getitem__)

@@ -10,9 +10,12 @@ import pytest
 from PIL import Image
 
 from noisette.cli import main
+from noisette.cli.flags import parse
 from noisette.cli.progress import duration, stopped_by_signals
+from noisette.cli.train import PROG, Options
+from noisette.data.augment import NONE, Augmentation
 from noisette.training.log import read_log
-from noisette.workflows.recipes import load_recipe, read_run_config
+from noisette.workflows.recipes import load_recipe, read_run_config, recipe_names
 
 
 def steps_of(folder):
@@ -50,6 +53,13 @@ def test_a_later_horizon_goes_on(tiny, run_folder, capsys):
     assert "time     from image 512 on" in said
     assert "finished, horizon reached: 640 images" in said
     assert steps_of(run_folder) == list(range(64, 641, 64))
+
+
+def test_augmentation_is_asked_for_by_flags():
+    asked = parse(Options, ["--flip", "--shift", "2", "--rotate", "10"], PROG, Options(load_recipe("demo")))
+    assert asked.config.augmentation == Augmentation(flip=True, shift=2, rotate=10.0)
+    assert asked.config.dataset == load_recipe("demo").dataset
+    assert all(load_recipe(name).augmentation == NONE for name in recipe_names())
 
 
 def test_flags_change_the_recipe(tiny, run_folder):

@@ -5,6 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from noisette.base.errors import Refusal
+from noisette.data.augment import Augmentation
 from noisette.data.batches import Batches
 from noisette.data.images import to_model
 
@@ -15,7 +16,7 @@ def numbered(count: int, seed: int = 0) -> Batches:
     """Image i has label i, and i as its first pixel (below 256)."""
     images = np.zeros((count, 2, 3, 1), np.uint8)
     images[:, 0, 0, 0] = np.arange(count)
-    return Batches(images, np.arange(count, dtype=np.int64), seed)
+    return Batches(images, np.arange(count, dtype=np.int64), np.arange(count), seed)
 
 
 def order(batches: Batches, counts: list[int]) -> list[int]:
@@ -74,7 +75,7 @@ def test_images_and_labels_stay_together():
 def test_colour_images_are_scaled_and_channels_last():
     images = np.random.default_rng(0).integers(0, 256, (7, 5, 4, 3), dtype=np.uint8)
     images.setflags(write=False)
-    batch = Batches(images, np.arange(7, dtype=np.int64), seed=3).at(0, 7)
+    batch = Batches(images, np.arange(7, dtype=np.int64), np.arange(7), seed=3).at(0, 7)
     torch.testing.assert_close(batch.images, to_model(images)[batch.labels], rtol=0, atol=0)
     assert batch.images.is_contiguous(memory_format=torch.channels_last)
 
@@ -102,7 +103,51 @@ def test_a_batch_may_be_written_to_without_harm():
 )
 def test_arrays_that_do_not_fit_are_refused(images, labels):
     with pytest.raises(Refusal, match="expected"):
-        Batches(images, labels, seed=0)
+        Batches(images, labels, np.arange(3), seed=0)
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [np.empty(0, np.int64), np.array([0, 3]), np.array([-1]), np.zeros(2, np.int32), np.zeros((2, 1), np.int64)],
+    ids=["none", "past the end", "before the start", "short numbers", "two axes"],
+)
+def test_rows_that_are_not_in_the_set_are_refused(rows):
+    with pytest.raises(Refusal, match=r"rows are .*: expected int64 \[N\] with at least one, each from 0 to 2"):
+        Batches(np.zeros((3, 2, 2, 1), np.uint8), np.zeros(3, np.int64), rows, seed=0)
+
+
+def test_some_rows_of_a_set_come_as_if_they_were_all_of_it():
+    images = np.arange(60, dtype=np.uint8).reshape(20, 1, 3, 1)
+    labels, rows = np.arange(20, dtype=np.int64), np.array([3, 19, 4, 0, 11])
+    some, all_of_it = Batches(images, labels, rows, 7), Batches(images[rows], labels[rows], np.arange(5), 7)
+    assert len(some) == 5
+    one, other = some.at(2, 11), all_of_it.at(2, 11)
+    assert torch.equal(one.images, other.images)
+    assert torch.equal(one.labels, other.labels)
+    assert set(one.labels.tolist()) == set(rows.tolist())
+
+
+def test_images_on_the_disk_are_drawn_from_there(tmp_path):
+    pixels = np.arange(240, dtype=np.uint8).reshape(20, 2, 2, 3)
+    pixels.tofile(tmp_path / "pixels")
+    mapped = np.memmap(tmp_path / "pixels", np.uint8, "r", shape=pixels.shape)
+    batches = Batches(mapped, np.arange(20), np.arange(20), 7)
+    assert batches.images is mapped
+    assert torch.equal(batches.at(3, 30).images, Batches(pixels, np.arange(20), np.arange(20), 7).at(3, 30).images)
+
+
+def test_what_augmentation_does_depends_on_the_position_alone():
+    images = np.random.default_rng(0).integers(0, 256, (6, 7, 9, 3), dtype=np.uint8)
+    batches = Batches(images, np.arange(6), np.arange(6), 5, Augmentation(flip=True, shift=2, rotate=30))
+    whole = batches.at(0, 40).images
+    cut = torch.cat([batches.at(first, count).images for first, count in ((0, 1), (1, 2), (3, 16), (19, 21))])
+    assert torch.equal(whole, cut)
+    assert not torch.equal(whole[batches.at(0, 40).labels == 0][0], whole[batches.at(0, 40).labels == 0][1])
+
+
+def test_a_shift_past_the_image_is_refused():
+    with pytest.raises(Refusal, match="shift 2 for images of 2 x 3: expected fewer pixels than either side has"):
+        Batches(np.zeros((3, 2, 3, 1), np.uint8), np.arange(3), np.arange(3), 0, Augmentation(shift=2))
 
 
 def test_positions_outside_are_refused():

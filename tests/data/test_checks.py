@@ -46,11 +46,15 @@ def test_scaled_moments_are_those_of_the_training_part(digits):
     assert found.scaled_highest == to_model(data.images).max().item()
 
 
-def test_moments_of_many_pixels_are_summed_in_pieces(digits, monkeypatch):
+@pytest.mark.parametrize("values", [7, 20, 130])  # an image has 20
+def test_many_images_are_looked_at_in_pieces(digits, monkeypatch, values):
     data = digits()
-    whole = report_of(data).contents
-    monkeypatch.setattr("noisette.data.checks._AT_A_TIME", 7)
-    assert report_of(data).contents == whole
+    data.images[[3, 40]] = data.images[0]
+    data.images[59], data.images[2] = 0, 9
+    whole = report_of(data)
+    assert whole.contents.shared + whole.contents.train.duplicates + whole.contents.validation.duplicates == 3
+    monkeypatch.setattr("noisette.data.checks._AT_A_TIME", values)
+    assert report_of(data) == whole
 
 
 def test_planted_duplicates_are_counted_where_they_lie(digits):

@@ -55,6 +55,6 @@ def lesson() -> Callable[..., Lesson]:
         module.initialise(generator(config.seed, "weights"))
         objective = Objective(diffusion or DiffusionConfig(data_std=0.6, noise_log_mean=0.0))
         held_out = Batch(to_model(pixels[40:]), torch.from_numpy(labels[40:]), range(20))
-        return Lesson(new_state(module, config), objective, config, Batches(pixels[:40], labels[:40], 1), held_out)
+        return Lesson(new_state(module, config), objective, config, Batches(pixels, labels, np.arange(40), 1), held_out)
 
     return make

@@ -47,7 +47,7 @@ def learn(
     """A training, and all that it said."""
     pixels = np.random.default_rng(0).integers(0, 256, (59, 8, 8, 1), dtype=np.uint8)
     labels = np.arange(59, dtype=np.int64) % 3
-    batches = Batches(pixels[:40], labels[:40], 1)
+    batches = Batches(pixels, labels, np.arange(40), 1)
     held_out = Batch(to_model(pixels[40:]).to(dtype), torch.from_numpy(labels[40:]), range(19))
     network = UNet(NETWORK, 1, 3).to(dtype)
     network.initialise(generator(config.seed + processes.rank, "weights"))  # which the first gives to all

@@ -20,6 +20,7 @@ from safetensors import safe_open
 import noisette.workflows.train as module
 from noisette.base.errors import NoisetteError, Refusal
 from noisette.base.seeds import generator
+from noisette.data.augment import NONE, Augmentation
 from noisette.data.batches import Batches
 from noisette.data.datasets import load_data
 from noisette.data.images import ImageData
@@ -45,7 +46,7 @@ from noisette.workflows.recipes import (
 from noisette.workflows.train import Run, Stopped, preview
 
 # Everything that has a memory is at work: dropout, label drop, warm-up, plateau drops (the rate is far too high, so
-# that losses rise and fall), the ramp of the average, accumulation, momentum, weight decay.
+# that losses rise and fall), the ramp of the average, accumulation, momentum, weight decay, augmentation.
 CONFIG = RunConfig(
     DataConfig("mnist-5k"),
     UNetConfig(widths=(8, 16), blocks=1, embedding=16, dropout=0.2),
@@ -68,6 +69,7 @@ CONFIG = RunConfig(
         validation_images=60,
     ),
     SamplingConfig(steps=2),
+    Augmentation(shift=1, rotate=5.0),
 )
 
 
@@ -354,6 +356,28 @@ def test_a_run_folder_holds_what_it_promises(unbroken):
         assert picture.size == ((10 * 30 + 2) * 2, (30 + 2) * 2)
 
 
+def test_training_alone_is_augmented(tmp_path):
+    altered, plain = (Run(replace(CONFIG, augmentation=ways), tmp_path) for ways in (CONFIG.augmentation, NONE))
+    assert altered.held_out is not None
+    assert plain.held_out is not None
+    assert torch.equal(altered.held_out.images, plain.held_out.images)
+    one, other = altered.batches.at(0, 8), plain.batches.at(0, 8)
+    assert torch.equal(one.labels, other.labels)
+    assert not torch.equal(one.images, other.images)
+    assert altered.spec.diffusion.data_std == plain.spec.diffusion.data_std
+
+
+def test_images_are_not_copied_and_their_deviation_is_that_of_the_check(tmp_path, monkeypatch):
+    data = load_data("mnist-5k")
+    monkeypatch.setattr(module, "load_data", lambda *given: data)
+    new = Run(SMALL, tmp_path)
+    assert new.batches.images is data.images
+    assert len(new.batches) == 4000
+    contents = new.plan.report.contents
+    assert contents is not None
+    assert new.spec.diffusion.data_std == contents.standard_deviation
+
+
 def test_the_models_are_the_average_and_carry_their_card(unbroken):
     state = tensors(newest(unbroken))
     last = tensors(unbroken / "last.safetensors")
@@ -369,6 +393,7 @@ def test_the_models_are_the_average_and_carry_their_card(unbroken):
         assert told["training_images"] == 4000
         assert told["precision"] == "float32"
         assert told["config"]["training"]["images"] == 640
+        assert told["config"]["augmentation"] == {"flip": False, "shift": 1, "rotate": 5.0}
         assert 0 < told["training_seconds"] < 600
     told = load_model(unbroken / "best.safetensors").card
     validations = {r["images_seen"]: r["loss"] for r in log(unbroken) if r["event"] == "validation"}
@@ -710,7 +735,7 @@ def test_every_recipe_is_whole_and_trains(name):
     network.initialise(generator("recipe"))
     training = replace(config.training, images=2, minutes=None, batch_size=2, accumulation=1, precision="float32")
     pixels = np.random.default_rng(0).integers(0, 256, (4, 28, 28, 1), dtype=np.uint8)
-    batches = Batches(pixels, np.arange(4), 0)
+    batches = Batches(pixels, np.arange(4), np.arange(4), 0)
     state = new_state(network, training)
     before = network.output.weight.detach().clone()
     stepped, finished = train(state, Objective(data_std), training, batches.at, None)

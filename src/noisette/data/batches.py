@@ -10,7 +10,7 @@ import torch
 from noisette.base.config import require
 from noisette.base.seeds import generator
 from noisette.base.shapes import Images, Labels
-from noisette.data.images import to_model
+from noisette.data.augment import NONE, Augmentation, augmented
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,13 +23,22 @@ class Batch:
 
 
 class Batches:
-    """Images in an endless seeded order: position p is element p % N of epoch p // N, a permutation.
+    """Some images of a set, its `rows`, in an endless seeded order: position p is element p % N of epoch p // N, a
+    permutation of N rows.
 
-    The order depends neither on the batch size nor on where a run was interrupted. Pixels stay uint8
-    [N, H, W, C] and are scaled when drawn. Raises Refusal for an empty set or arrays that don't fit.
+    The order depends neither on the batch size nor on where a run was interrupted. Pixels stay where they are, uint8
+    [M, H, W, C], on the disk if they are mapped from it; they are altered and scaled when drawn. Raises Refusal for no
+    rows or arrays that don't fit.
     """
 
-    def __init__(self, images: npt.NDArray[Any], labels: npt.NDArray[Any], seed: int) -> None:
+    def __init__(
+        self,
+        images: npt.NDArray[Any],
+        labels: npt.NDArray[Any],
+        rows: npt.NDArray[Any],
+        seed: int,
+        augmentation: Augmentation = NONE,
+    ) -> None:
         require(
             images.dtype == np.uint8 and images.ndim == 4 and images.size > 0,
             f"images are {images.dtype} {list(images.shape)}",
@@ -40,7 +49,21 @@ class Batches:
             f"labels are {labels.dtype} {list(labels.shape)}",
             f"int64 [{len(images)}], one an image",
         )
-        self.images, self.labels, self.seed = images, labels, seed
+        require(
+            rows.ndim == 1
+            and rows.dtype == np.int64
+            and len(rows) > 0
+            and bool(rows.min() >= 0 and rows.max() < len(images)),
+            f"rows are {rows.dtype} {list(rows.shape)}",
+            f"int64 [N] with at least one, each from 0 to {len(images) - 1}",
+        )
+        require(
+            augmentation.shift < min(images.shape[1:3]),
+            f"shift {augmentation.shift} for images of {images.shape[1]} x {images.shape[2]}",
+            "fewer pixels than either side has",
+        )
+        self.images, self.labels, self.rows, self.seed = images, labels, rows, seed
+        self.augmentation = augmentation
         self._current: tuple[int, npt.NDArray[np.int64]] = (
             -1,
             np.empty(0, np.int64),
@@ -48,7 +71,7 @@ class Batches:
 
     def __len__(self) -> int:
         """Images in an epoch."""
-        return len(self.images)
+        return len(self.rows)
 
     def at(self, images_seen: int, count: int) -> Batch:
         """The batch of positions images_seen .. images_seen + count - 1; it may straddle epochs."""
@@ -56,10 +79,11 @@ class Batches:
         require(count >= 1, f"batch of {count}", "1 or more")
         position = range(images_seen, images_seen + count)
         index = self._index(position)
-        return Batch(to_model(self.images[index]), torch.from_numpy(self.labels[index]), position)
+        images = augmented(self.images[index], position, self.seed, self.augmentation)
+        return Batch(images, torch.from_numpy(self.labels[index]), position)
 
     def _index(self, position: range) -> npt.NDArray[np.int64]:
-        """Which image stands at each position, [B]."""
+        """Which image of the set stands at each position, [B]."""
         pieces = []
         seen = position.start
         while seen < position.stop:
@@ -67,7 +91,7 @@ class Batches:
             piece = self._order(epoch)[first : first + position.stop - seen]
             pieces.append(piece)
             seen += len(piece)
-        return np.concatenate(pieces)
+        return self.rows[np.concatenate(pieces)]
 
     def _order(self, epoch: int) -> npt.NDArray[np.int64]:
         """The permutation of one epoch, [N]."""

@@ -64,7 +64,7 @@ def _fill(folder: Path, name: str, count: int, shape: tuple[int, int, int], rows
 
 def _make_room(entry: Path) -> None:
     """Remove what is damaged, and what killed processes left. Others may be filling or removing beside this one."""
-    if entry.exists():
+    if entry.exists() and not _is_whole(entry):  # asked anew: another process may just have put it there
         shutil.rmtree(entry, ignore_errors=True)
     for leftover in entry.parent.glob(f"{UNFINISHED}*"):
         with suppress(OSError):

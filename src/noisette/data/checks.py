@@ -4,9 +4,11 @@ import hashlib
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from PIL import Image
 
 from noisette.base.errors import Refusal, shortened
 from noisette.base.shapes import NO_CLASS
@@ -20,7 +22,7 @@ IMBALANCE = 5.0
 """A largest class this many times the smallest is warned of (MNIST's ratio is 1.2)."""
 
 _AT_A_TIME = 2**22
-"""Pixels counted at a time: bounds the memory."""
+"""Values looked at a time: bounds the memory."""
 
 
 @dataclass(frozen=True)
@@ -80,10 +82,11 @@ class Report:
     contents: Contents | None
     """None when a problem forbids to count."""
 
-    def require_sound(self) -> None:
-        """Raise Refusal with the first problem, if there is one."""
-        if self.problems:
+    def require_sound(self) -> Contents:
+        """What was counted. Raises Refusal with the first problem, if there is one."""
+        if self.contents is None:
             raise Refusal(f"data set {self.name}: {self.problems[0]}")
+        return self.contents
 
 
 def check(data: ImageData, train_index: Index, validation_index: Index) -> Report:
@@ -154,28 +157,50 @@ def _split_problems(count: int, train: Index, validation: Index) -> Iterator[str
         yield "the split names an image twice"
 
 
+@dataclass(frozen=True, eq=False)
+class _Look:
+    """What one walk over the images finds."""
+
+    digests: npt.NDArray[Any]  # [N], 16 bytes each
+    darkest: npt.NDArray[np.uint8]  # [N], the lowest value of each
+    lightest: npt.NDArray[np.uint8]  # [N]
+    levels: npt.NDArray[np.int64]  # [256], how often each value occurs in the training part
+
+
+def _look(images: npt.NDArray[np.uint8], train_index: Index) -> _Look:
+    """Walk over the images, some at a time: the memory is bounded however many there are."""
+    count, size = len(images), math.prod(images.shape[1:])
+    trains = np.zeros(count, np.bool_)
+    trains[train_index] = True
+    darkest, lightest = np.empty((2, count), np.uint8)
+    found = _Look(np.empty(count, "V16"), darkest, lightest, np.zeros(256, np.int64))
+    for start in range(0, count, step := max(1, _AT_A_TIME // size)):
+        rows = slice(start, start + step)
+        flat = np.ascontiguousarray(images[rows]).reshape(-1, size)  # [n, H W C]
+        found.digests[rows] = [hashlib.blake2b(image.data, digest_size=16).digest() for image in flat]
+        flat.min(axis=1, out=darkest[rows])
+        flat.max(axis=1, out=lightest[rows])
+        if trains[rows].any():
+            found.levels[:] += Image.fromarray(flat[trains[rows]]).histogram()  # many times faster than numpy's
+    return found
+
+
 def _contents(data: ImageData, train_index: Index, validation_index: Index) -> Contents:
-    keys = [hashlib.blake2b(image, digest_size=16).digest() for image in np.ascontiguousarray(data.images)]
+    look = _look(data.images, train_index)
 
-    def part(index: Index) -> tuple[PartReport, list[bytes]]:
-        own = [keys[position] for position in index]
+    def part(index: Index) -> PartReport:
         per_class = np.bincount(data.labels[index], minlength=len(data.classes)).tolist() if data.classes else ()
-        return PartReport(len(index), tuple(per_class), len(own) - len(set(own))), own
+        return PartReport(len(index), tuple(per_class), len(index) - len(np.unique(look.digests[index])))
 
-    train, train_keys = part(train_index)
-    validation, validation_keys = part(validation_index)
-    known = set(train_keys)
-    flat = data.images.reshape(len(data.images), -1)
-    darkest, lightest = flat.min(axis=1), flat.max(axis=1)
-    ends = np.array([darkest.min(), lightest.max()])
+    ends = np.array([look.darkest.min(), look.lightest.max()])
     scaled = to_model(ends.reshape(2, 1, 1, 1)).flatten().tolist()
-    mean, deviation = _moments(flat[train_index])
+    mean, deviation = _moments(look.levels)
     return Contents(
-        train=train,
-        validation=validation,
-        shared=sum(key in known for key in validation_keys),
-        constant=int((darkest == lightest).sum()),
-        black=int((lightest == 0).sum()),
+        train=part(train_index),
+        validation=part(validation_index),
+        shared=int(np.isin(look.digests[validation_index], look.digests[train_index]).sum()),
+        constant=int((look.darkest == look.lightest).sum()),
+        black=int((look.lightest == 0).sum()),
         lowest=int(ends[0]),
         highest=int(ends[1]),
         scaled_lowest=scaled[0],
@@ -185,12 +210,8 @@ def _contents(data: ImageData, train_index: Index, validation_index: Index) -> C
     )
 
 
-def _moments(pixels: npt.NDArray[np.uint8]) -> tuple[float, float]:
+def _moments(counts: npt.NDArray[np.int64]) -> tuple[float, float]:
     """Mean and standard deviation of all scaled values, from how often each of the 256 levels occurs."""
-    values = pixels.reshape(-1)
-    counts = np.zeros(256, np.int64)
-    for start in range(0, len(values), _AT_A_TIME):
-        counts += np.bincount(values[start : start + _AT_A_TIME], minlength=256)
     levels = to_model(np.arange(256, dtype=np.uint8).reshape(1, 1, 256, 1)).flatten().double().numpy()
     share = counts / counts.sum()
     mean = float(share @ levels)

@@ -12,6 +12,7 @@ from noisette.base.config import flatten, from_plain, require, to_plain
 from noisette.base.errors import Refusal, unknown
 from noisette.base.files import names_in
 from noisette.base.text_file import read_toml
+from noisette.data.augment import NONE, Augmentation
 from noisette.diffusion.objective import DiffusionConfig
 from noisette.models.unet import UNetConfig
 from noisette.training.config import TrainingConfig
@@ -48,6 +49,7 @@ class RunConfig:
     diffusion: DiffusionConfig = DiffusionConfig()
     training: TrainingConfig = TrainingConfig()
     sampling: SamplingConfig = SamplingConfig()
+    augmentation: Augmentation = NONE
     init: str | None = None
     """Begin from the weights of this model (a name that ships, a run folder, a file), with a class table of its own."""
 

@@ -54,6 +54,7 @@ def trained(run: RunFolder) -> Part:
         ("loss weight", diffusion.loss_weight),
         ("optimiser", f"{training.optimizer}, learning rate {training.learning_rate:g}, {training.rate}"),
         ("batch", f"{training.batch_size} images"),
+        ("augmentation", run.config.augmentation.told()),
         ("average (EMA)", f"half-life {training.ema_halflife_images:,} images"),
         ("classes left out", f"{100 * training.label_drop:g} % of the time, for guidance"),
     ]

@@ -157,10 +157,10 @@ class Run:
             data = load_data(config.dataset.data, data_dir)
         train_rows, held_out_rows = split(data.labels, config.dataset.validation_fraction, config.dataset.split_seed)
         report = check(data, train_rows, held_out_rows)
-        report.require_sound()
-        self.batches = Batches(data.images[train_rows], data.labels[train_rows], training.seed)
+        counted = report.require_sound()
+        self.batches = Batches(data.images, data.labels, train_rows, training.seed, config.augmentation)
         self.held_out = _held_out(data.images, data.labels, _evenly(held_out_rows, training.validation_images))
-        std = config.diffusion.data_std or float(to_model(data.images[train_rows]).std(correction=0))
+        std = config.diffusion.data_std or counted.standard_deviation
         require(
             std > 0, f"data set {data.name} whose training images are all of one and the same colour", "some content"
         )

@@ -307,6 +307,16 @@ FAULTS = (
         "workflows/test_train_accidents.py::test_what_a_killed_process_left_is_dropped",
         {"> self.state.progress.validated_at:": "> 10**9:"},
     ),
+    *planted_in(
+        "many processes",
+        "training/loop.py",
+        "training/test_many_processes.py",
+        {
+            "(number * processes.count + processes.rank) * part": "number * part",
+            "last=number == config.accumulation - 1": "last=number == 0",
+            "processes.total(mean / processes.count,": "processes.total(mean,",
+        },
+    ),
 )
 
 

@@ -42,7 +42,8 @@ class ProcessGroup(Processes):
         except RuntimeError as error:
             if not _is_about_processes(error):
                 raise
-            reason = re.sub(r"^\[\S+\] ", "", one_line(error))[:120]  # less the place in gloo's source
+            place_in_gloo = r"^\[\S+\] "
+            reason = re.sub(place_in_gloo, "", one_line(error)).partition(". ")[0][:120]
             raise Lost(f"another process has ended, so this one ends too ({reason})") from error
 
     def by_first(self, work: Callable[[], Any]) -> Any:

@@ -301,11 +301,13 @@ class Run:
         try:
             if not self.processes.is_first:
                 yield from self._compute(stop)
+                self.processes.total()
                 return
             with locked(self.out) as lock:
                 _check_folder(self.config, self.out)
                 require(self.checkpoints.unchanged(), f"{self.out} changed by another process", "to be prepared anew")
                 yield from self._events(stop, lock)
+            self.processes.total()  # the others stay until the first has saved: else a launcher would end it
         except Lost as error:
             raise Lost(f"{error}; the same command goes on from the last checkpoint") from error
 

@@ -240,11 +240,11 @@ class Aim:
         return Moment(begun.number, self.chance.uniform(0, seconds))
 
     def _point(self, phase: str) -> Point:
-        """One of each kind in turn, those first that come between a temporary name and the rename."""
+        """One of each kind in turn, those first where a file is half written or not yet renamed."""
         if not self.left[phase]:
             kinds = sorted({point.label() for point in self.inside[phase]})
             self.chance.shuffle(kinds)
-            self.left[phase] = sorted(kinds, key=lambda kind: kind.startswith("before replace"))
+            self.left[phase] = sorted(kinds, key=lambda kind: kind.startswith(("half of", "before replace")))
         kind = self.left[phase].pop()
         return self.chance.choice([point for point in self.inside[phase] if point.label() == kind])
 

@@ -171,10 +171,10 @@ class Blobs:
         pixels = (spots + random.uniform(0, 20, spots.shape)).astype(np.uint8)
         return ImageData("blobs", pixels[..., None], labels, self.classes, "made up")
 
-    def load(self, name, data_dir, part="train"):
+    def load(self, name, data_dir, part="train", *how):
         from noisette.data.datasets import load_data
 
-        return self.data[part] if name == "blobs" else load_data(name, data_dir, part)
+        return self.data[part] if name == "blobs" else load_data(name, data_dir, part, *how)
 
     def write(self, name, images, labels):
         import numpy as np

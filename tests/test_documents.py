@@ -2,14 +2,16 @@
 
 import re
 import shlex
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, get_args, get_type_hints
 
 import pytest
 
 import noisette
 from noisette.cli import COMMANDS, main
+from noisette.data.datasets import load_data
+from noisette.data.form import Form
 from noisette.training.loop import Finished, Validated
 from noisette.workflows.doctor.evidence import Evidence
 from noisette.workflows.doctor.examine import Examination
@@ -89,6 +91,7 @@ def test_every_command_shown_is_understood(line, monkeypatch):
     monkeypatch.setattr("noisette.cli.sample.sample_to", lambda *given: done.append(given) or Sampled(1, 1.0, 1.0))
     monkeypatch.setattr("noisette.cli.train.Run", lambda *given, **named: done.append((given, named)))
     monkeypatch.setattr("noisette.cli.train.follow", lambda run: 0)
+    monkeypatch.setattr("noisette.workflows.check.load_data", lambda *given: load_data("mnist-5k"))
     monkeypatch.setattr("noisette.cli.report.write_report", lambda *given: done.append(given) or Path("report.html"))
     monkeypatch.setattr("noisette.cli.perceive.perceive", lambda *given: done.append(given) or load_perception("mnist"))
     monkeypatch.setattr("noisette.cli.study.run_study", lambda *given: done.append(given) or (Stub("found"), []))
@@ -106,6 +109,25 @@ def test_every_command_shown_is_understood(line, monkeypatch):
     assert program == "noisette"
     assert main([command, *flags]) == 0
     assert len(done) == (command not in ("check", "info"))
+
+
+def test_arrays_of_your_own_are_read_as_the_page_shows(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (arrays,) = blocks(PAGES["data.md"], "python")
+    exec(arrays, {})
+    data = load_data("mine.npz")
+    assert data.images.shape == (100, 32, 32, 3)
+    assert data.classes == ("boot", "7")
+
+
+def test_every_choice_of_a_form_is_explained():
+    shown = set(re.findall(r"`--([\w-]+) (\w+)", PAGES["data.md"]))
+    hints = get_type_hints(Form)
+    for field in fields(Form):
+        flag = field.name.replace("_", "-")
+        choices = get_args(hints[field.name]) if field.name in ("fit", "unreadable") else ()
+        assert flag in {name for name, _ in shown}
+        assert {choice for name, choice in shown if name == flag} >= set(choices) - {"refuse"}
 
 
 def test_every_command_is_shown():

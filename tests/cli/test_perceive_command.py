@@ -17,8 +17,8 @@ from noisette.perception.fit import FitConfig
 def quick(monkeypatch):
     """A command that takes a second: few of the digits that ship, seen a few times."""
 
-    def load(name, data_dir, part="train"):
-        data = load_data(name, data_dir, part)
+    def load(name, data_dir, part, *how):
+        data = load_data(name, data_dir, part, *how)
         return dataclasses.replace(data, images=data.images[::20], labels=data.labels[::20])
 
     monkeypatch.setattr("noisette.workflows.perceive.load_data", load)

@@ -9,6 +9,8 @@ from tyro.conf import arg
 
 from noisette.base.errors import Refusal
 from noisette.cli.flags import parse, subject
+from noisette.cli.progress import progress_bar
+from noisette.data.form import Form
 from noisette.workflows.check import check_data, show
 
 PROG = "noisette check DATA"
@@ -24,6 +26,7 @@ class Options:
     """Share held out for validation, stratified by class."""
     split_seed: int = 0
     """Decides which images are held out."""
+    form: Form = Form()
 
 
 def run(args: list[str]) -> int:
@@ -32,7 +35,9 @@ def run(args: list[str]) -> int:
     options = parse(Options, flags, PROG)
     if name is None:
         raise Refusal(f"no data set: expected its name first, as in {PROG}")
-    report = check_data(name, options.data_dir, options.validation_fraction, options.split_seed)
+    split = options.validation_fraction, options.split_seed
+    with progress_bar() as progress:
+        report = check_data(name, options.data_dir, *split, options.form, progress)
     show(report, Console())
     report.require_sound()
     return 0

@@ -9,6 +9,7 @@ from tyro.conf import arg
 
 from noisette.base.errors import Refusal
 from noisette.cli.flags import parse, subject
+from noisette.data.form import Form
 from noisette.workflows.doctor.examine import examine, lines
 
 PROG = "noisette doctor RUN|DATA"
@@ -28,6 +29,7 @@ class Options:
     """Holds the data set's files; without it they are looked for in NOISETTE_DATA, then downloaded."""
     device: str = "auto"
     """auto, cpu, cuda or mps."""
+    form: Form = Form()
 
 
 def run(args: list[str]) -> int:
@@ -37,6 +39,6 @@ def run(args: list[str]) -> int:
     if name is None:
         raise Refusal(f"nothing to examine: expected a run's folder or a data set first, as in {PROG}")
     with Console(stderr=True).status("") as status:
-        found = examine(name, options.data_dir, options.device, options.overfit, status.update)
+        found = examine(name, options.data_dir, options.device, options.overfit, status.update, options.form)
     print("\n".join(lines(found)))
     return SOMETHING if found.diagnoses else 0

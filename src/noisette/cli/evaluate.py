@@ -1,26 +1,24 @@
 """`noisette evaluate`."""
 
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
-from rich import progress as bars
 from rich.console import Console
 from tyro.conf import arg
 
 from noisette.base.errors import Refusal
 from noisette.base.files import require_writable, write_text
 from noisette.cli.flags import parse, parse_known, subjects
+from noisette.cli.progress import progress_bar
 from noisette.cli.sample import Early
 from noisette.weights.model_file import SamplingConfig
 from noisette.workflows.evaluate import RECORD, EvaluationRequest, check_source, measure, take
 from noisette.workflows.evaluation_shown import NEAREST, save_pictures, show
 from noisette.workflows.model import Model, shipped
-from noisette.workflows.real_statistics import Progress, real_statistics
-from noisette.workflows.sources import Source, open_source
+from noisette.workflows.real_statistics import real_statistics
+from noisette.workflows.sources import Source, form_of, open_source
 
 PROG = "noisette evaluate MODEL_OR_SAMPLES ..."
 WIDTH = 160
@@ -64,11 +62,12 @@ def run(args: list[str]) -> int:
         if path is not None:
             require_writable(path)
 
-    real = request.load_real(options.data_dir)
+    with progress_bar() as progress:
+        real = request.load_real(options.data_dir, progress)
     for source, own in zip(sources, each, strict=True):
         check_source(source, real, request, own.sampling)
     records = []
-    with _progress() as progress:
+    with progress_bar() as progress:
         known = real_statistics(real, progress)
         for source, own, (record_file, picture) in zip(sources, each, places, strict=True):
             samples = take(source, real, request, own.sampling, progress)
@@ -90,7 +89,7 @@ def _defaults(source: Source, early: Early) -> Options:
     """What the flags of a source are when they are left out."""
     sampling = source.sampling if isinstance(source, Model) else SamplingConfig()
     sampling = sampling.without_eta_of_another(early.sampler)
-    return Options(EvaluationRequest(), sampling, device=early.device, precision=early.precision)
+    return Options(EvaluationRequest(form=form_of(source)), sampling, device=early.device, precision=early.precision)
 
 
 def _places(name: str, number: int, count: int, options: Options) -> tuple[Path | None, Path | None]:
@@ -118,20 +117,3 @@ def _console() -> Console:
     """Of the terminal's width; wide enough for the table where there is no terminal."""
     console = Console()
     return console if console.is_terminal else Console(width=WIDTH)
-
-
-@contextmanager
-def _progress() -> Iterator[Progress]:
-    """A bar on stderr when it is a terminal: what is being done, how far it is, the time left."""
-    console = Console(stderr=True)
-    text = bars.TextColumn("{task.description}", markup=False)
-    columns = (text, bars.BarColumn(20), bars.TaskProgressColumn(), bars.TimeRemainingColumn())
-    with bars.Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as bar:
-        task = bar.add_task("reading the data", total=None)
-
-        def progress(what: str, done: float, total: float) -> None:
-            if what != bar.tasks[0].description:
-                bar.reset(task, description=what)
-            bar.update(task, completed=done, total=total)
-
-        yield progress

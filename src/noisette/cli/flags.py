@@ -90,7 +90,8 @@ _RULES = ConstructorRegistry()
 
 @_RULES.primitive_rule
 def _list(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[tuple[Any, ...]] | None:
-    """tuple[X, ...] is a list with commas or blanks: `--labels 7,7,3` or `--widths 32 64`."""
+    """tuple[X, ...] is a list with commas or blanks: `--labels 7,7,3` or `--widths 32 64`; a comma within a name has a
+    backslash before it."""
     kinds = typing.get_args(info.type)
     if info.type_origin is not tuple or kinds[-1] is not Ellipsis:
         return None
@@ -99,7 +100,9 @@ def _list(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[tuple[Any, ...]] 
     return PrimitiveConstructorSpec(
         nargs="*",
         metavar=f"{name},{name},...",
-        instance_from_str=lambda args: tuple(convert(part) for part in ",".join(args).split(",") if part),
+        instance_from_str=lambda args: tuple(
+            convert(part.replace("\\,", ",")) for part in re.split(r"(?<!\\),", ",".join(args)) if part
+        ),
         is_instance=lambda value: isinstance(value, tuple),
-        str_from_instance=lambda value: [",".join(map(str, value))],
+        str_from_instance=lambda value: [",".join(str(part).replace(",", "\\,") for part in value)],
     )

@@ -14,6 +14,7 @@ from tyro.conf import arg
 from noisette.base.errors import Refusal
 from noisette.cli.flags import parse, subject
 from noisette.cli.progress import LINE_SECONDS
+from noisette.data.form import Form
 from noisette.perception.classifier import ClassifierConfig
 from noisette.perception.fit import FitConfig, Fitted
 from noisette.workflows.perceive import perceive
@@ -27,6 +28,7 @@ class Options:
 
     config: Annotated[ClassifierConfig, arg(name="")] = ClassifierConfig()
     fitting: Annotated[FitConfig, arg(name="")] = FitConfig()
+    form: Form = Form()
     out: Annotated[Path | None, arg(metavar="FILE", help_behavior_hint="(required)")] = None
     """The classifier's file, .safetensors."""
     data_dir: Annotated[Path | None, arg(metavar="FOLDER", help_behavior_hint="(optional)")] = None
@@ -53,6 +55,8 @@ def run(args: list[str]) -> int:
             options.device,
             shlex.join(["noisette", "perceive", *args]),
             display.show,
+            options.form,
+            display.reading,
         )
     card = file.card
     print(
@@ -70,7 +74,7 @@ class _Display:
         self.live = console.is_terminal
         columns = (BarColumn(20), TextColumn("{task.description}", markup=False), TimeElapsedColumn())
         self.bar = Progress(*columns, console=console, disable=not self.live, transient=True)
-        self.task = self.bar.add_task("first epoch", total=None)
+        self.task = self.bar.add_task("reading the data", total=None)
         self.said_at = time.monotonic()
 
     def __enter__(self) -> "_Display":
@@ -80,12 +84,19 @@ class _Display:
     def __exit__(self, *_: object) -> None:
         self.bar.stop()
 
+    def reading(self, what: str, done: float, total: float) -> None:
+        """Take in how far the reading of the data has come."""
+        self._say(done, total, f"{what}: {done:,.0f} of {total:,.0f}")
+
     def show(self, fitted: Fitted) -> None:
         """Take in an epoch and bring the display up to date."""
         left = fitted.seconds * (fitted.epochs - fitted.epoch) / fitted.epoch
         line = f"epoch {fitted.epoch} of {fitted.epochs}  loss {fitted.loss:.4f}  about {left:.0f} s left"
+        self._say(fitted.epoch, fitted.epochs, line)
+
+    def _say(self, done: float, total: float, line: str) -> None:
         if self.live:
-            self.bar.update(self.task, completed=fitted.epoch, total=fitted.epochs, description=line)
+            self.bar.update(self.task, completed=done, total=total, description=line)
         elif time.monotonic() - self.said_at >= LINE_SECONDS:
             print(line, file=sys.stderr, flush=True)
             self.said_at = time.monotonic()

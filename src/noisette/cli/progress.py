@@ -12,8 +12,9 @@ from datetime import timedelta
 from types import FrameType
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
+from noisette.base.progress import Progress as Told
 from noisette.report.pictures import save_curves
 from noisette.training.log import read_log
 from noisette.training.loop import Event, Finished, Stepped, Validated
@@ -89,6 +90,7 @@ def plan_lines(run: Run) -> list[str]:
     changed = f"resumed  on {plan.processes}, not {plan.begun_on}, processes: as the unbroken run, but to rounding only"
     return [
         f"data     {report.name}: {train:,} images to train on, {held_out:,} to validate on; {verdict}",
+        *(f"         {note}" for note in report.notes),
         f"network  {plan.parameters:,} parameters, {plan.multiply_adds / 1e6:,.1f} million multiply-adds an image",
         f"machine  {machine}; {plan.rate:,.0f} images/s when timed",
         f"time     {begun}{left}, validations besides",
@@ -100,6 +102,29 @@ def plan_lines(run: Run) -> list[str]:
 def duration(seconds: float) -> str:
     """Hours, minutes and seconds."""
     return str(timedelta(seconds=round(seconds)))
+
+
+@contextlib.contextmanager
+def progress_bar() -> Iterator[Told]:
+    """What is being done, how far it is, the time left: a bar on a terminal, else a line every LINE_SECONDS; both on
+    stderr."""
+    console = Console(stderr=True)
+    text = TextColumn("{task.description}", markup=False)
+    columns = (text, BarColumn(20), TaskProgressColumn(), TimeRemainingColumn())
+    said_at = time.monotonic()
+    with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as bar:
+        task = bar.add_task("reading the data", total=None)
+
+        def progress(what: str, done: float, total: float) -> None:
+            nonlocal said_at
+            if what != bar.tasks[0].description:
+                bar.reset(task, description=what)
+            bar.update(task, completed=done, total=total)
+            if not console.is_terminal and time.monotonic() - said_at >= LINE_SECONDS:
+                said_at = time.monotonic()
+                print(f"{what}: {done:,.0f} of {total:,.0f}", file=sys.stderr, flush=True)
+
+        yield progress
 
 
 class _Display:

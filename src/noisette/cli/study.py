@@ -11,6 +11,7 @@ from noisette.base.errors import Refusal
 from noisette.cli.drawing import Drawing
 from noisette.cli.flags import parse, subjects
 from noisette.cli.progress import follow
+from noisette.data.form import Form
 from noisette.workflows.studies.bench import Interrupted, StudyRequest
 from noisette.workflows.studies.catalogue import STUDIES, run_study
 from noisette.workflows.train import Run
@@ -30,6 +31,7 @@ class Options:
         None
     )
     """The data set to train on and to measure against."""
+    form: Form = Form()
     data_dir: Annotated[Path | None, arg(metavar="FOLDER", help_behavior_hint="(optional)")] = None
     """Holds the data set's files; without it they are looked for in NOISETTE_DATA, then downloaded."""
     classifier: str = "mnist"
@@ -68,6 +70,7 @@ def run(args: list[str]) -> int:
         classifier=options.classifier,
         device=options.device,
         command=shlex.join(["noisette", "study", *args]),
+        form=options.form,
     )
     with Drawing() as drawing:
         try:

@@ -10,7 +10,7 @@ from tyro.conf import arg
 
 from noisette.base.errors import Refusal
 from noisette.cli.flags import parse, parse_known
-from noisette.cli.progress import follow
+from noisette.cli.progress import follow, progress_bar
 from noisette.weights.model_file import load_model
 from noisette.workflows.model import locate
 from noisette.workflows.recipes import RunConfig, load_recipe
@@ -63,13 +63,14 @@ def run(args: list[str]) -> int:
     options = parse(Options, args, PROG, Options(config, recipe=recipe))
     if options.out is None:
         raise Refusal("no --out: expected a new folder, or the folder of a run to go on with")
-    return follow(
-        Run(
+    with progress_bar() as reading:
+        run = Run(
             options.config,
             options.out,
             data_dir=options.data_dir,
             device=options.device,
             command=shlex.join(["noisette", "train", *args]),
             tensorboard=options.tensorboard,
+            reading=reading,
         )
-    )
+    return follow(run)

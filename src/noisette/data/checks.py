@@ -77,6 +77,8 @@ class Report:
     """No value of the images is NaN or infinite."""
     problems: tuple[str, ...]
     """Faults that forbid training, a line each."""
+    notes: tuple[str, ...]
+    """What was decided while the data were read, a line each."""
     warnings: tuple[str, ...]
     """Faults that training survives, a line each."""
     contents: Contents | None
@@ -111,7 +113,8 @@ def check(data: ImageData, train_index: Index, validation_index: Index) -> Repor
         label_range=(int(labels.min()), int(labels.max())) if counted else None,
         finite=finite,
         problems=problems,
-        warnings=tuple(_warnings(data.classes, contents)) if contents else (),
+        notes=data.notes,
+        warnings=(*data.warnings, *(_warnings(data.classes, contents) if contents else ())),
         contents=contents,
     )
 

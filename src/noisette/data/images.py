@@ -30,6 +30,10 @@ class ImageData:
     classes: tuple[str, ...]
     source: str
     """One line: origin and licence."""
+    notes: tuple[str, ...] = ()
+    """What was decided while reading it, a line each: sizes, channels, what was enlarged or passed over."""
+    warnings: tuple[str, ...] = ()
+    """What a person must know before training on it, a line each."""
 
     def __post_init__(self) -> None:
         require_names(self.classes)

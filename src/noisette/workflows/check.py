@@ -6,20 +6,29 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from noisette.base.progress import Progress, silent
 from noisette.data.checks import Contents, Report, check
 from noisette.data.datasets import load_data
+from noisette.data.form import AS_IT_IS, Form
 from noisette.data.split import split
 
 _ROWS = 40
 """Classes shown; the rest are counted."""
 
 
-def check_data(name: str, data_dir: Path | None = None, validation_fraction: float = 0.2, seed: int = 0) -> Report:
-    """Load the training part of the data set `name`, split it as training would, and check both parts.
+def check_data(
+    name: str,
+    data_dir: Path | None = None,
+    validation_fraction: float = 0.2,
+    seed: int = 0,
+    form: Form = AS_IT_IS,
+    progress: Progress = silent,
+) -> Report:
+    """Load the training part of the data set `name` in a form, split it as training would, and check both parts.
 
     Raises Refusal when it cannot be loaded or split; what is wrong with the images stands in the report.
     """
-    data = load_data(name, data_dir)
+    data = load_data(name, data_dir, "train", form, progress)
     return check(data, *split(data.labels, validation_fraction, seed))
 
 
@@ -45,6 +54,8 @@ def _facts(report: Report) -> Table:
 
     row("source", report.source)
     row("digest", report.digest)
+    for note in report.notes:
+        row("read as", note)
     row(
         "images",
         f"{list(report.shape)} [N, H, W, C], {report.image_type}{'' if report.finite else ', not finite'}",

@@ -15,7 +15,9 @@ from torch import Tensor
 import noisette
 from noisette.base.config import require
 from noisette.base.errors import Refusal
+from noisette.base.progress import Progress, silent
 from noisette.base.shapes import NO_CLASS
+from noisette.data.form import Form
 from noisette.data.images import to_model
 from noisette.evaluation.distances import frechet_interval, kernel_interval
 from noisette.evaluation.intervals import Interval, wilson
@@ -31,7 +33,6 @@ from noisette.workflows.real_statistics import (
     Against,
     Part,
     Priors,
-    Progress,
     Real,
     RealStatistics,
     Seen,
@@ -41,7 +42,6 @@ from noisette.workflows.real_statistics import (
     matched,
     read_images,
     real_statistics,
-    silent,
     yardsticks,
 )
 from noisette.workflows.sources import (
@@ -75,7 +75,7 @@ class EvaluationRequest:
     """What to measure, and against what."""
 
     data: str = "mnist"
-    """The real images: a data set's name."""
+    """The real images: a data set's name or path, as `noisette train` reads it."""
     against: Against = "test"
     """Its test part, or a validation split of its training part."""
     count: int = 10_000
@@ -95,6 +95,7 @@ class EvaluationRequest:
     """Share held out where it is the validation split that is held against."""
     split_seed: int = 0
     """Decides which images those are."""
+    form: Form = Form()
 
     def __post_init__(self) -> None:
         require(self.count >= FEWEST, f"count {self.count}", f"at least {FEWEST}")
@@ -106,10 +107,11 @@ class EvaluationRequest:
             raise Refusal("samples of no class in particular have no equal class counts: expected --priors own")
         return self.priors or ("equal" if by_class else "own")
 
-    def load_real(self, data_dir: Path | None = None) -> Real:
+    def load_real(self, data_dir: Path | None = None, progress: Progress = silent) -> Real:
         """The real images that are asked for, and the classifier."""
         split = self.validation_fraction, self.split_seed
-        return load_real(self.data, data_dir, self.against, self.classifier, *split, self.inception)
+        asked = self.data, data_dir, self.against, self.classifier, *split, self.inception
+        return load_real(*asked, self.form, progress)
 
 
 @dataclass(frozen=True, eq=False)
@@ -135,7 +137,7 @@ def evaluate(
     Raises Refusal, before any work, for what does not fit the data.
     """
     source = open_samples(source) if isinstance(source, Path) else source
-    real = request.load_real(data_dir)
+    real = request.load_real(data_dir, progress)
     check_source(source, real, request, sampling)
     known = real_statistics(real, progress)
     return measure(take(source, real, request, sampling, progress), known, request, progress).record

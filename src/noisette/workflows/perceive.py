@@ -15,9 +15,11 @@ import noisette
 from noisette.base.config import require, to_plain
 from noisette.base.errors import Refusal, nearest
 from noisette.base.files import names_in, require_writable
+from noisette.base.progress import Progress, silent
 from noisette.base.shapes import Images, Labels
 from noisette.data.checks import check
 from noisette.data.datasets import load_data
+from noisette.data.form import AS_IT_IS, Form
 from noisette.data.images import ImageData, NoTestPart, to_model
 from noisette.data.split import Index, split
 from noisette.perception.classifier import Classifier, ClassifierConfig
@@ -60,17 +62,20 @@ def perceive(
     device: str = "auto",
     command: str = "",
     progress: Callable[[Fitted], None] = lambda fitted: None,
+    form: Form = AS_IT_IS,
+    reading: Progress = silent,
 ) -> ClassifierFile:
     """Train a classifier of the data set `name`, measure it on images it has not seen, and write it to `out`.
 
     It trains on the training part and is measured on the test part; where there is none, on a fifth of each class
-    that training leaves out. progress is told after each epoch. The card says what was measured. Raises Refusal,
-    before any work, for data that cannot be told apart and for a place that cannot be written.
+    that training leaves out. progress is told after each epoch, reading while data are read that take long. The card
+    says what was measured. Raises Refusal, before any work, for data that cannot be told apart and for a place that
+    cannot be written.
     """
     require(out.suffix == ".safetensors", f"output {str(out)!r}", "a .safetensors file")
     require_writable(out)
     chosen = choose_device(device)
-    train, test = _parts(name, data_dir)
+    train, test = _parts(name, data_dir, form, reading)
     data = train.data
     height, width, channels = data.images.shape[1:]
     spec = ClassifierSpec(config, channels, height, width, data.classes)
@@ -98,15 +103,15 @@ def perceive(
     return load_classifier(out)
 
 
-def _parts(name: str, data_dir: Path | None) -> tuple[Part, Part]:
+def _parts(name: str, data_dir: Path | None, form: Form, reading: Progress) -> tuple[Part, Part]:
     """What to train on and what to measure on. Raises Refusal for what is not sound, or holds fewer than 2 classes."""
-    data = load_data(name, data_dir)
+    data = load_data(name, data_dir, "train", form, reading)
     present = len(np.unique(data.labels[data.labels >= 0]))
     require(present >= 2, f"data set {name} with images of {present} classes", "at least 2 to tell apart")
     kept, held_out = split(data.labels)
     check(data, kept, held_out).require_sound()
     try:
-        test = load_data(name, data_dir, "test")
+        test = load_data(name, data_dir, "test", form.like(*data.images.shape[1:]), reading)
     except NoTestPart:
         require(len(held_out) > 0, f"data set {name} with one image a class", "more, to hold some out")
         return Part("training", data, kept), Part("held-out fifth of the training", data, held_out)

@@ -22,10 +22,12 @@ import noisette
 from noisette.base.config import require
 from noisette.base.errors import NoisetteError, Refusal, shortened
 from noisette.base.files import cache_folder
+from noisette.base.progress import Progress, silent
 from noisette.base.shapes import Images, Labels
 from noisette.base.tensor_file import read_tensors, write_tensors
 from noisette.data.checks import check
 from noisette.data.datasets import load_data
+from noisette.data.form import AS_IT_IS, Form
 from noisette.data.images import ImageData, to_model
 from noisette.data.split import split
 from noisette.evaluation.distances import frechet, kernel
@@ -49,12 +51,6 @@ AT_A_TIME = 500
 
 Against = Literal["test", "validation"]
 Priors = Literal["equal", "own"]
-Progress = Callable[[str, float, float], None]
-"""Told what is being done, how much of it is done, of how much."""
-
-
-def silent(what: str, done: float, total: float) -> None:
-    """A Progress that tells nobody."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -124,6 +120,8 @@ def load_real(
     validation_fraction: float = 0.2,
     split_seed: int = 0,
     inception: Path | None = None,
+    form: Form = AS_IT_IS,
+    progress: Progress = silent,
 ) -> Real:
     """The data set's training part and its test part; or, against validation, the two parts of a split of the former.
 
@@ -131,9 +129,10 @@ def load_real(
     that are not sound or lack a class in either part, for a classifier of another size or of other classes than the
     data have, and for weights that are missing or another network's.
     """
-    data = load_data(name, data_dir)
+    data = load_data(name, data_dir, "train", form, progress)
     if against == "test":
-        train, held_out = (_whole(part) for part in (data, load_data(name, data_dir, "test")))
+        test = load_data(name, data_dir, "test", form.like(*data.images.shape[1:]), progress)
+        train, held_out = _whole(data), _whole(test)
     else:
         rows = split(data.labels, validation_fraction, split_seed)
         train, held_out = (Part(data, torch.from_numpy(part)) for part in rows)

@@ -13,6 +13,7 @@ from noisette.base.errors import Refusal, unknown
 from noisette.base.files import names_in
 from noisette.base.text_file import read_toml
 from noisette.data.augment import NONE, Augmentation
+from noisette.data.form import Form
 from noisette.diffusion.objective import DiffusionConfig
 from noisette.models.unet import UNetConfig
 from noisette.training.config import TrainingConfig
@@ -29,11 +30,12 @@ class DataConfig:
     """What is learned from."""
 
     data: str = "mnist-5k"
-    """A data set's name."""
+    """A data set's name; or the path of a folder of pictures, an .npz or a .csv file."""
     validation_fraction: float = 0.2
     """Share held out for validation, stratified by class."""
     split_seed: int = 0
     """Decides which images are held out."""
+    form: Form = Form()
 
     def __post_init__(self) -> None:
         fraction = self.validation_fraction

@@ -56,6 +56,7 @@ def write_report(
         classifier=classifier,
         validation_fraction=dataset.validation_fraction,
         split_seed=dataset.split_seed,
+        form=dataset.form,
     )
     beside = out.with_suffix("")
     for path in (out, beside / RECORD):
@@ -137,7 +138,7 @@ def _is_of(record: Mapping[str, Any], weights: str, classifier: str, request: Ev
 def _against(run: RunFolder) -> Against:
     """The data's test part; where there is none, what the run held out."""
     try:
-        load_data(run.config.dataset.data, run.data_dir, "test")
+        load_data(run.config.dataset.data, run.data_dir, "test", run.config.dataset.form)
     except Refusal:
         return "validation"
     return "test"

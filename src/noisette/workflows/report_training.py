@@ -83,6 +83,7 @@ def data(run: RunFolder, folder: Path) -> Part:
         *(("problem", problem) for problem in report.problems),
         *(("warning", warning) for warning in report.warnings),
         ("source", report.source),
+        *(("read as", note) for note in report.notes),
         ("images", f"{report.shape[0]:,} of {by(report.shape[1:3])} pixels, channels: {report.shape[3]}"),
     ]
     pictures: list[Picture] = []

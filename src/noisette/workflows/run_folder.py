@@ -92,7 +92,8 @@ class RunFolder:
 
     def _data(self) -> ImageData:
         """Raises Refusal, too, for other data than the run was trained on."""
-        data, known = load_data(self.config.dataset.data, self.data_dir), self.settled.get("data_digest")
+        dataset, known = self.config.dataset, self.settled.get("data_digest")
+        data = load_data(dataset.data, self.data_dir, "train", dataset.form)
         require(
             known in (None, data.digest),
             f"data set {data.name} with digest {data.digest[:12]}",

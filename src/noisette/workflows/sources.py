@@ -12,9 +12,10 @@ import torch
 from torch import Tensor
 
 from noisette.base.array_file import read_arrays
-from noisette.base.config import require
-from noisette.base.errors import shortened
+from noisette.base.config import from_plain, require
+from noisette.base.errors import Refusal, shortened
 from noisette.base.shapes import NO_CLASS, Labels
+from noisette.data.form import Form
 from noisette.data.images import ImageData
 from noisette.evaluation.yardstick import draw_equal, draw_own
 from noisette.report.pictures import Pixels
@@ -141,6 +142,15 @@ def check_fits(source: Source, data: ImageData) -> None:
         )
     expected = data.images.shape[1:]
     require(shape == expected, f"{name}: images {list(shape)} [H, W, C]", f"{list(expected)}, those of {data.name}")
+
+
+def form_of(source: Source) -> Form:
+    """The form that a model's training images were brought into, by its card; of anything else, as images are."""
+    try:
+        card = source.file.card if isinstance(source, Model) else {}
+        return from_plain(Form, card["config"]["dataset"]["form"], "card", base=Form())
+    except (KeyError, TypeError, Refusal):  # a card is free, and older ones say nothing of it
+        return Form()
 
 
 def name_of(source: Source) -> str:

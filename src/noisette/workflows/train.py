@@ -27,6 +27,7 @@ from noisette.base.errors import NoisetteError, Refusal, one_line
 from noisette.base.files import remove_unfinished, require_writable, write_text, writing
 from noisette.base.lock import FolderLock, locked, unused
 from noisette.base.processes import Lost, join
+from noisette.base.progress import Progress, silent
 from noisette.base.seeds import generator
 from noisette.base.shapes import NO_CLASS
 from noisette.base.text_file import read_json
@@ -129,9 +130,11 @@ class Run:
         command: str = "",
         tensorboard: bool = False,
         alter: Callable[[UNet], None] | None = None,
+        reading: Progress = silent,
     ) -> None:
         """Check everything and load what is there. Raises Refusal before anything is written for bad input.
 
+        reading is told while data are read that take long.
         alter puts hooks on the network (`studies/parts.py`). The files hold its name only: whoever resumes the run or
         loads its model puts them there again.
         """
@@ -154,7 +157,7 @@ class Run:
         self.checkpoints = _checkpoints(out, held=resumed and self.processes.is_first)
 
         with self.processes.machine_by_machine():  # one prepares the data for the others of its machine
-            data = load_data(config.dataset.data, data_dir)
+            data = load_data(config.dataset.data, data_dir, "train", config.dataset.form, reading)
         train_rows, held_out_rows = split(data.labels, config.dataset.validation_fraction, config.dataset.split_seed)
         report = check(data, train_rows, held_out_rows)
         counted = report.require_sound()

@@ -12,6 +12,7 @@ from noisette.base.errors import NoisetteError, one_line
 from noisette.base.seeds import generator
 from noisette.data.checks import check
 from noisette.data.datasets import load_data
+from noisette.data.form import AS_IT_IS, Form
 from noisette.data.images import ImageData
 from noisette.data.split import Index, split
 from noisette.models.unet import UNet
@@ -68,8 +69,9 @@ def examine(
     device: str = "auto",
     overfit: bool = False,
     say: Callable[[str], None] = lambda line: None,
+    form: Form = AS_IT_IS,
 ) -> Examination:
-    """Look at `subject`: a run folder in any state, else a data set.
+    """Look at `subject`: a run folder in any state, else a data set, its images brought into `form`.
 
     overfit: also train a new network on one small batch. say is told what is looked at next. Raises Refusal for a data
     set that cannot be loaded, a run without a readable config.toml, and an absent device.
@@ -78,7 +80,7 @@ def examine(
     if any((Path(subject) / name).exists() for name in TRACES):
         return _examine_run(RunFolder(Path(subject), data_dir, device), chosen, overfit, say)
     say("data")
-    data = load_data(subject, data_dir)
+    data = load_data(subject, data_dir, "train", form)
     seen = data_evidence(data, *split(data.labels))
     evidence = Evidence(data=seen)
     missing = ("the one-batch overfit test: it needs a run",) if overfit else ()

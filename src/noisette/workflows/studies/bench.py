@@ -30,6 +30,7 @@ from noisette.base.errors import NoisetteError, Refusal, one_line
 from noisette.base.files import require_writable, whole_file, write_text
 from noisette.base.lock import unused
 from noisette.base.text_file import read_json
+from noisette.data.form import Form
 from noisette.diffusion.objective import DiffusionConfig
 from noisette.models.unet import UNet
 from noisette.report.pictures import Pixels, grid_picture
@@ -41,7 +42,7 @@ from noisette.workflows.model import LAST_FILE, Model, load, weights_digest
 from noisette.workflows.recipes import DataConfig, RunConfig, first_difference, load_recipe, read_run_config
 from noisette.workflows.sample import sample_to
 from noisette.workflows.sample_request import SampleRequest
-from noisette.workflows.sources import check_fits
+from noisette.workflows.sources import check_fits, form_of
 from noisette.workflows.studies.judge import Judge
 from noisette.workflows.train import CHECKPOINTS, Run
 
@@ -83,6 +84,7 @@ class StudyRequest:
     classifier: str = "mnist"
     device: str = "auto"
     command: str = ""
+    form: Form = Form()
 
 
 class Interrupted(NoisetteError):
@@ -107,9 +109,11 @@ class Bench:
         self.request, self.out = request, request.out
         self.effort = SHORT if request.short else FULL
         self._follow, self._say, self.progress = follow, say, progress
-        self.judge = Judge(request.classifier, request.data, request.data_dir)
-        self.data = self.judge.data
         self.given = None if request.model is None else load(request.model, request.device)
+        model_form = request.form if self.given is None else form_of(self.given)
+        self.form = model_form if request.form == Form() else request.form
+        self.judge = Judge(request.classifier, request.data, request.data_dir, self.form)
+        self.data = self.judge.data
         if self.given is not None:
             check_fits(self.given, self.data)
             require(len(self.given.classes) > 0, f"model {self.given.name} without classes", "one that can be asked")
@@ -158,7 +162,7 @@ class Bench:
         )
         return dataclasses.replace(
             quick,
-            dataset=DataConfig(self.data.name, self.judge.held_out_share),
+            dataset=DataConfig(self.request.data, self.judge.held_out_share, form=self.form),
             network=load_recipe(self.effort.recipe).network,
             diffusion=diffusion or lab.diffusion,
             training=training,

@@ -12,7 +12,9 @@ from typing import Any
 
 import torch
 
+from noisette.base.progress import silent
 from noisette.data.datasets import load_data
+from noisette.data.form import AS_IT_IS, Form
 from noisette.data.images import ImageData, NoTestPart
 from noisette.data.split import Index
 from noisette.evaluation.distances import frechet, frechet_interval
@@ -30,7 +32,6 @@ from noisette.workflows.real_statistics import (
     load_real,
     matched,
     read_pixels,
-    silent,
 )
 
 
@@ -46,11 +47,11 @@ class Yardstick:
 class Judge:
     """A classifier, and the real images of one data set: its test part, else what trainings hold out."""
 
-    def __init__(self, classifier: str, data: str, data_dir: Path | None) -> None:
-        """Load all of it. Raises Refusal for what is missing, or does not fit together."""
-        against: Against = "test" if _has_test_part(data, data_dir) else "validation"
+    def __init__(self, classifier: str, data: str, data_dir: Path | None, form: Form = AS_IT_IS) -> None:
+        """Load all of it, the images in a form. Raises Refusal for what is missing, or does not fit together."""
+        against: Against = "test" if _has_test_part(data, data_dir, form) else "validation"
         self.held_out_share = 0.05 if against == "test" else 0.2
-        self.real = load_real(data, data_dir, against, classifier, self.held_out_share)
+        self.real = load_real(data, data_dir, against, classifier, self.held_out_share, form=form)
         self._yardsticks: dict[int, Yardstick] = {}
 
     @property
@@ -121,9 +122,9 @@ def _metric(interval: Interval, real: float) -> dict[str, float]:
     return {"value": interval.value, "low": interval.low, "high": interval.high, "real": real}
 
 
-def _has_test_part(name: str, data_dir: Path | None) -> bool:
+def _has_test_part(name: str, data_dir: Path | None, form: Form) -> bool:
     try:
-        load_data(name, data_dir, "test")
+        load_data(name, data_dir, "test", form)
     except NoTestPart:
         return False
     return True

@@ -105,7 +105,7 @@ def test_the_form_is_heeded(load):
         ({"images": IMAGES, "labels": np.array(list("abcba")), "classes": np.array(["a", "b"])}, "unknown label 'c'"),
         ({"images": IMAGES, "classes": np.array(["a"])}, "classes without labels"),
         ({"images": IMAGES, "labels": np.arange(5), "classes": np.arange(5)}, "classes are int64 .*a list of names"),
-        ({"images": IMAGES, "labels": np.array(["a", "b\n", "", "d", "e"])}, "expected a line of text"),
+        ({"images": IMAGES, "labels": np.array(["a", "b\n", "", "d", "e"])}, "characters that can be printed"),
         ({"images": np.asfortranarray(IMAGES)}, "stored column by column"),
         ({"images": np.array([IMAGES, None], dtype=object)}, "holds Python objects, which are never unpickled"),
         ({"images": IMAGES, "labels": np.array(list("abcde"), dtype=object)}, "labels holds Python objects"),

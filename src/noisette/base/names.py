@@ -1,9 +1,11 @@
-"""Names of classes, which come from folders and files of anybody and go to terminals, pages and file names."""
+"""Names of classes and files, which come from anybody and go to terminals, pages and file names."""
 
-from collections.abc import Sequence
+import re
+import unicodedata
+from collections.abc import Iterable, Sequence
 
 from noisette.base.config import require
-from noisette.base.errors import shown
+from noisette.base.errors import Refusal, shown
 
 LONGEST = 200
 """Characters of a name."""
@@ -18,3 +20,29 @@ def require_names(classes: Sequence[str]) -> None:
             f"class {shown(name)}",
             f"a name of 1 to {LONGEST} characters that can be printed",
         )
+
+
+def class_name(name: str, where: str) -> str:
+    """The name of a class as every system spells it (NFC). Raises Refusal, beginning with `where`, as above."""
+    name = unicodedata.normalize("NFC", name)
+    try:
+        require_names((name,))
+    except Refusal as error:
+        raise Refusal(f"{where}: {error}") from None
+    return name
+
+
+def class_table(names: Iterable[str], where: str) -> tuple[str, ...]:
+    """Each class name once, in natural order. Raises Refusal, beginning with `where`, as above."""
+    return tuple(sorted({class_name(name, where) for name in names}, key=natural))
+
+
+def natural(name: str) -> tuple[tuple[str | int, ...], str]:
+    """A key that sorts names as a person does: 2 before 10, a beside A."""
+    parts = re.split(r"([0-9]+)", name)  # text and number in turns
+    return tuple(int(part) if place % 2 else part.casefold() for place, part in enumerate(parts)), name
+
+
+def printable(name: object) -> str:
+    """A file's name for people: what cannot be printed is replaced."""
+    return "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in str(name))

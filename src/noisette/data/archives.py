@@ -15,12 +15,12 @@ import numpy.typing as npt
 from noisette.base.config import require
 from noisette.base.errors import NoisetteError, Refusal, one_line, unknown
 from noisette.base.files import existing_file
+from noisette.base.names import class_name, class_table
 from noisette.base.progress import Progress
 from noisette.base.shapes import NO_CLASS
 from noisette.data.arrays import ArraySet, brought
 from noisette.data.form import Form
 from noisette.data.images import ImageData, NoTestPart
-from noisette.data.names import class_name, class_table
 
 IMAGES, LABELS, CLASSES = "images", "labels", "classes"
 LARGEST_TABLE = 2**30

@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from noisette.base.errors import Refusal, unknown
+from noisette.base.names import class_name, class_table, printable
 from noisette.base.progress import Progress
 from noisette.base.shapes import NO_CLASS
 from noisette.data.form import Form
 from noisette.data.images import ImageData, NoTestPart
-from noisette.data.names import class_name, class_table, shown
 from noisette.data.picture_sets import decoded, picture_files
 from noisette.data.pictures import is_picture_name
 
@@ -32,8 +32,8 @@ def read_folder(name: str, part: str, form: Form, progress: Progress) -> ImageDa
     others = ", ".join(f"{kind} ({count:,})" for kind, count in found.others.most_common())
     if found.groups and found.loose:
         raise Refusal(
-            f"{folder} holds pictures ({shown(found.loose[0])}) beside sub-folders with pictures"
-            f" ({shown(min(found.groups))}): expected one sub-folder a class, or pictures alone"
+            f"{folder} holds pictures ({printable(found.loose[0])}) beside sub-folders with pictures"
+            f" ({printable(min(found.groups))}): expected one sub-folder a class, or pictures alone"
         )
     files = [(file, NO_CLASS) for file in found.loose] + list(_labelled(found.groups, classes, folder))
     if not files:
@@ -55,7 +55,7 @@ def _part(top: Path, part: str) -> tuple[Path, tuple[str, ...]]:
                 f"{top} has no test part: expected sub-folders train and test, or use its validation split"
             )
         return top, ()
-    rest = sorted(shown(sub) for sub in subs.values() if sub not in (subs[TRAIN], test))
+    rest = sorted(printable(sub) for sub in subs.values() if sub not in (subs[TRAIN], test))
     warnings = (f"folders beside {TRAIN} and {test} that are not read: {', '.join(rest)}",) if rest else ()
     return top / (subs[TRAIN] if part == "train" else test), warnings
 
@@ -94,7 +94,7 @@ def _list(folder: Path) -> _Found:
         if pictures := list(_pictures(_files_below(folder, sub), found.others)):
             found.groups[sub] = pictures
         else:
-            found.empty.append(shown(sub))
+            found.empty.append(printable(sub))
     return found
 
 
@@ -104,7 +104,7 @@ def _pictures(files: Iterator[str], others: Counter[str]) -> Iterator[str]:
         if is_picture_name(file):
             yield file
         else:
-            others[shown(os.path.splitext(file)[1].lower()) or "without a suffix"] += 1  # noqa: PTH122
+            others[printable(os.path.splitext(file)[1].lower()) or "without a suffix"] += 1  # noqa: PTH122
 
 
 def _sub_folders(folder: Path) -> list[str]:

@@ -16,11 +16,11 @@ import numpy.typing as npt
 from noisette.base.config import to_plain
 from noisette.base.errors import Refusal, one_line
 from noisette.base.files import cache_folder, write_text
+from noisette.base.names import printable
 from noisette.base.progress import Progress
 from noisette.data.cache import cached
 from noisette.data.form import Form, Header, Headers, Shape, settle, told
 from noisette.data.images import ImageData
-from noisette.data.names import shown
 from noisette.data.pictures import File, UnreadablePicture, read_header, read_picture
 
 FORMAT = "noisette-pictures-1"
@@ -77,7 +77,7 @@ def picture_files(
         digest.update(f"\0{file}\0{label}\0{_stamp(root / file)}".encode(errors="surrogatepass"))
 
     def pictures() -> Iterator[Picture]:
-        return (Picture(shown(root / file), root / file, label) for file, label in files)
+        return (Picture(printable(root / file), root / file, label) for file, label in files)
 
     return PictureSet(name, source, classes, digest.hexdigest(), len(files), pictures, notes, warnings)
 

@@ -5,11 +5,11 @@ from collections.abc import Iterator
 
 from noisette.base.errors import Refusal, one_line, unknown
 from noisette.base.files import existing_file
+from noisette.base.names import class_name, class_table
 from noisette.base.progress import Progress
 from noisette.base.shapes import NO_CLASS
 from noisette.data.form import Form
 from noisette.data.images import ImageData, NoTestPart
-from noisette.data.names import class_name, class_table
 from noisette.data.picture_sets import decoded, picture_files
 
 PATH, LABEL = "path", "label"

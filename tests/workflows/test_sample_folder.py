@@ -275,6 +275,7 @@ DAMAGED = {
         "labels of no class: .* -1 to 2",
     ),
     "too few labels": (lambda text: text.replace('"labels": []', '"labels": [1]'), "numbers of no image: .* a label"),
+    "a shard of too many": (lambda text: text.replace('_images": 8', '_images": 9'), "9 a shard: expected 1 to 8"),
     "turns": (lambda text: text.replace('"in_turns": 3', '"in_turns": 2'), "2 classes in turns: expected all"),
     "a list": (lambda text: "[]", "expected a table"),
     "deep": (lambda text: "[" * 100_000, "is not a record of samples"),

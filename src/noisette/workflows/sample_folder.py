@@ -67,9 +67,8 @@ class FolderRecord:
 
     def __post_init__(self) -> None:
         require(self.format == FORMAT, f"format {self.format!r}", FORMAT)
-        require(
-            min(self.images, self.shard_images) >= 1, f"{self.images} images", "at least 1, in shards of at least 1"
-        )
+        require(self.images >= 1, f"{self.images} images", "at least 1")
+        require(1 <= self.shard_images <= SHARD_IMAGES, f"{self.shard_images} a shard", f"1 to {SHARD_IMAGES}")
         require(min(self.height, self.width, self.channels) >= 1, "an empty image", "positive sizes")
         require(not self.index or len(self.index) == self.images, f"{len(self.index)} indices", "one an image")
         require(self.in_turns in (0, len(self.classes)), f"{self.in_turns} classes in turns", "all of them or none")

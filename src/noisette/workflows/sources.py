@@ -77,13 +77,10 @@ def open_folder(out: Path) -> Samples:
     require(record.finished, f"{out}: samples that are not all drawn", "a finished folder; the same command goes on")
     size = record.height * record.width * record.channels
     shards = range(min(record.shards, max(1, FOLDER_BYTES // (size * record.shard_images))))
-    index = record.asked.index[: len(shards) * record.shard_images]
+    images = np.concatenate([read_shard(out, record, shard) for shard in shards])
+    index = record.asked.index[: len(images)]
     labels = np.array(record.asked.labels(index), np.int64)
     _check_labels(out, labels)
-    images = np.empty((len(index), record.height, record.width, record.channels), np.uint8)
-    for shard in shards:
-        read = read_shard(out, record, shard)
-        images[shard * record.shard_images :][: len(read)] = read
     facts = {"model_digest": record.model_digest, "seed": record.seed, "sampling": finite(record.sampling)}
     source = {"name": str(out), "kind": "samples", **facts, "dtype": record.precision}
     return Samples(images, torch.from_numpy(labels), torch.tensor(index), source)

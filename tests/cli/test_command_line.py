@@ -14,7 +14,7 @@ import pytest
 import noisette
 from noisette.cli import COMMANDS, main
 
-HEAVY = ("torch", "numpy", "tyro", "rich", "PIL", "matplotlib", "jaxtyping", "safetensors", "pooch")
+HEAVY = ("torch", "numpy", "tyro", "rich", "PIL", "matplotlib", "jaxtyping", "safetensors", "pooch", "accelerate")
 
 
 def python(code: str) -> str:

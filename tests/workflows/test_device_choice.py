@@ -45,3 +45,19 @@ def test_bfloat16_draws_the_same_digits_within_a_grey_level():
     assert images[1].dtype == torch.float32
     off = (images[0] - images[1]).abs().mean() * 127.5
     assert 0 < off < 1
+
+
+@pytest.mark.parametrize(("gpus", "taken"), [(4, [2]), (2, [])])
+def test_each_process_of_a_machine_takes_a_gpu_of_its_own(monkeypatch, gpus, taken):
+    set_to: list[int] = []
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
+    monkeypatch.setattr(torch.cuda, "set_device", set_to.append)
+    for name, value in {"WORLD_SIZE": "6", "RANK": "5", "LOCAL_RANK": "2"}.items():
+        monkeypatch.setenv(name, value)
+    if taken:
+        assert choose_device("auto") == torch.device("cuda")
+    else:
+        with pytest.raises(Refusal, match=r"process 3 of this machine on 2 GPU\(s\): expected one GPU a process"):
+            choose_device("auto")
+    assert set_to == taken

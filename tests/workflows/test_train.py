@@ -19,6 +19,7 @@ from safetensors import safe_open
 
 import noisette.workflows.train as module
 from noisette.base.errors import NoisetteError, Refusal
+from noisette.base.processes import Processes
 from noisette.base.seeds import generator
 from noisette.data.augment import NONE, Augmentation
 from noisette.data.batches import Batches
@@ -150,6 +151,16 @@ def assert_same_run(one: Path, two: Path) -> None:
 
 def contents(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_a_batch_that_processes_cannot_share_is_refused_before_anything_is_written(tmp_path, monkeypatch):
+    class Three(Processes):
+        count = 3
+
+    monkeypatch.setattr(module, "join", lambda device: Three())
+    with pytest.raises(Refusal, match="batch_size 32: expected a multiple of 6, which is accumulation times processes"):
+        Run(CONFIG, tmp_path / "run", device="cpu")
+    assert not (tmp_path / "run").exists()
 
 
 # --- resumed bit for bit

@@ -40,6 +40,8 @@ SIDE, ROOM = 28, 112
 JUDGE_IMAGES, TEST_IMAGES = 8_000, 2_000
 DRAWN = 1_000
 """Images drawn of each model."""
+FITTING = FitConfig()
+"""How the classifier that reads the letters is trained."""
 NOTHING = "nothing"
 METRICS = {
     "label_accuracy": "asked letter is read",
@@ -52,7 +54,7 @@ def letters(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """Images uint8 [N, 28, 28, 1] and their labels int64 [N], the letters in turns."""
     random = np.random.default_rng(seed)
     folder = Path(get_data_path()) / "fonts" / "ttf"
-    faces = [ImageFont.truetype(str(folder / f"{name}.ttf"), 80) for name in FACES]
+    faces = [ImageFont.truetype(str(folder / f"{name}.ttf"), 70) for name in FACES]
     images = np.empty((count, SIDE, SIDE, 1), np.uint8)
     labels = np.arange(count) % len(LETTERS)
     for image, label in zip(images, labels, strict=True):
@@ -69,7 +71,7 @@ def _bent(sheet: Image.Image, random: np.random.Generator) -> Image.Image:
     turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
     shape = turn @ np.array([[1, slant], [0, 1]]) @ np.diag(random.uniform(0.85, 1.18, size=2))
     centre = np.array([ROOM / 2, ROOM / 2])
-    move = centre - shape @ (centre + random.uniform(-6, 6, size=2))
+    move = centre - shape @ (centre + random.uniform(-4, 4, size=2))
     matrix = np.column_stack([shape, move]).flatten().tolist()
     return sheet.transform(sheet.size, Image.Transform.AFFINE, matrix, Image.Resampling.BILINEAR)
 
@@ -94,19 +96,20 @@ def configuration(beginning: str, data: Path, minutes: float) -> RunConfig:
     if beginning != NOTHING:
         config = config.beginning_from(beginning, load_model(locate(beginning)).spec)
     training = dataclasses.replace(config.training, images=None, minutes=minutes)
-    return dataclasses.replace(config, dataset=DataConfig(str(data), 0.1), training=training)
+    return dataclasses.replace(config, dataset=DataConfig(str(data), validation_fraction=0.1), training=training)
 
 
-def measure(cell: str, count: int, beginning: str, minutes: float, out: Path, judge: Judge) -> Row:
+def measure(count: int, beginning: str, minutes: float, out: Path, judge: Judge) -> Row:
     """Train one run to its end, draw with it, and have its letters read."""
     data = write_set(out / f"letters-{count}", count, seed=count)
-    run = Run(configuration(beginning, data, minutes), out / "runs" / cell)
+    place = Path(beginning).stem
+    run = Run(configuration(beginning, data, minutes), out / "runs" / f"{count}-{place}")
     for _ in run.events():
         pass
     model = load(run.out / LAST_FILE)
     labels = [number % len(LETTERS) for number in range(DRAWN)]
     images, _ = draw_pixels(model, labels, 0, range(DRAWN), model.sampling)
-    with whole_file(out / f"{cell}.png") as temporary:
+    with whole_file(out / f"{count}-{place}.png") as temporary:
         grid_picture(images[:100], len(LETTERS)).save(temporary)
     found = judge.metrics(images, labels)
     say("    " + ", ".join(f"{name} {found[name]['value']:.4g}" for name in METRICS))
@@ -152,7 +155,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         reader, data = out / "reader.safetensors", write_set(out / "letters", JUDGE_IMAGES, seed=1)
         if not reader.exists():
             say("training the classifier that reads the letters")
-            perceive(str(data), reader, ClassifierConfig(), FitConfig())
+            perceive(str(data), reader, ClassifierConfig(), FITTING)
         judge = Judge(str(reader), str(data), None)
         cells = {
             f"{count} from {beginning}": (count, beginning)
@@ -162,7 +165,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         measure_missing(
             record,
             dict.fromkeys(cells, chosen.minutes),
-            lambda cell: measure(cell, *cells[cell], chosen.minutes, out, judge),
+            lambda cell: measure(*cells[cell], chosen.minutes, out, judge),
         )
         draw(record, out / "few_images.png")
 

@@ -17,6 +17,7 @@ from torch import nn
 
 from noisette import cli
 from noisette.data.datasets import load_data
+from noisette.perception.fit import FitConfig
 from noisette.weights.model_file import save_model
 from noisette.workflows.recipes import load_recipe, read_run_config, to_toml
 
@@ -255,6 +256,31 @@ def test_the_peer_predicts_the_noise_of_the_class_asked_for(load_script, tmp_pat
     with np.load(tmp_path / "some.npz") as arrays:
         assert arrays["labels"].tolist() == [*range(10)] * 2
         assert np.abs(arrays["images"].astype(int) - images[arrays["labels"]]).max() <= 2
+
+
+def test_few_images(load_script, tmp_path, monkeypatch, tiny_recipe, model):
+    script, tiny = load_script("few_images"), read_run_config(tiny_recipe)
+    monkeypatch.setattr(script, "load_recipe", lambda name: tiny)
+    for name, value in {"JUDGE_IMAGES": 240, "TEST_IMAGES": 100, "DRAWN": 100}.items():
+        monkeypatch.setattr(script, name, value)
+    monkeypatch.setattr("noisette.workflows.studies.judge.DRAWS", 2)
+    monkeypatch.setattr(script, "FITTING", FitConfig(images=240))
+    monkeypatch.setattr("noisette.workflows.train.PREVIEW_IMAGES", 10)
+    flags = ["--counts", "20", "--minutes", "0.0001", "--init", str(model), "--out", str(tmp_path)]
+    assert script.main(flags) == 0
+    rows = written(tmp_path / "few-images", "few_images")["rows"]
+    assert rows.keys() == {f"20 from {model}", "20 from nothing"}
+    assert all(row["images_seen"] == 8 and row["coverage"]["real"] > 0 for row in rows.values())
+    assert len(list((tmp_path / "few-images" / "letters-20" / "train" / "a").iterdir())) == 2
+
+
+def test_letters_are_ten_and_none_is_cut_off(load_script):
+    images, labels = load_script("few_images").letters(200, seed=0)
+    assert labels.tolist() == [number % 10 for number in range(200)]
+    assert (images.reshape(200, -1).max(axis=1) > 100).all()
+    edges = np.concatenate([images[:, [0, -1]].reshape(200, -1), images[:, :, [0, -1]].reshape(200, -1)], axis=1)
+    assert edges.max() < 60
+    assert len({image.tobytes() for image in images}) == 200
 
 
 def test_a_record_refuses_rows_of_another_machine(load_script, tmp_path, capsys):

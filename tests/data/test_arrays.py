@@ -37,9 +37,15 @@ def test_a_named_set_heeds_the_form(tiny, monkeypatch):
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("nowhere/", "no data at nowhere/: expected an .npz file, a .csv file, a folder of pictures, or a data set"),
+        (
+            "nowhere/",
+            "no data at nowhere/: expected an .npz file, a .csv file, .*hub:owner/name, or a data set by name",
+        ),
         ("./nowhere", "no data at ./nowhere"),
-        ("minst", "unknown data set 'minst'.*did you mean 'mnist'.*; or your own: an .npz file, a .csv file, a folder"),
+        (
+            "minst",
+            "unknown data set 'minst'.*did you mean 'mnist'.*; or your own: an .npz file, a .csv file, a .parquet",
+        ),
         ("nowhere.npz", "no .npz file at nowhere.npz"),
         ("nowhere.CSV", "no CSV file at nowhere.CSV"),
     ],

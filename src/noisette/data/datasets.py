@@ -13,8 +13,10 @@ from noisette.data.archives import read_archive
 from noisette.data.arrays import in_form
 from noisette.data.folders import read_folder
 from noisette.data.form import AS_IT_IS, Form
+from noisette.data.hub import is_on_hub, read_hub
 from noisette.data.images import ImageData
 from noisette.data.mnist import RELATIVES, load_mnist_5k, load_relative
+from noisette.data.parquet import holds_parquet, read_parquet
 from noisette.data.tables import read_table
 
 PARTS = ("train", "test")
@@ -37,7 +39,9 @@ class Reader(NamedTuple):
 READERS = (
     Reader("an .npz file", lambda path: path.suffix.lower() == ".npz", read_archive),
     Reader("a .csv file", lambda path: path.suffix.lower() == ".csv", read_table),
+    Reader("a .parquet file or a folder of them", holds_parquet, read_parquet),
     Reader("a folder of pictures", Path.is_dir, read_folder),
+    Reader("hub:owner/name", is_on_hub, read_hub),
 )
 
 
@@ -48,8 +52,8 @@ def load_data(
     form: Form = AS_IT_IS,
     progress: Progress = silent,
 ) -> ImageData:
-    """The `part` ("train" or "test") of a data set, its images brought into `form`: one by name, or the path of a
-    folder of pictures, an .npz or a .csv file (docs/data.md).
+    """The `part` ("train" or "test") of a data set, its images brought into `form`: one by name, one of the hub, or the
+    path of a folder of pictures, of an .npz, .csv or .parquet file, of a folder of the latter (docs/data.md).
 
     `data_dir` is a folder with the files of a named set; without one they are looked for in the folder that
     NOISETTE_DATA names, then in the download cache, then downloaded. progress is told when it takes long. Raises

@@ -74,7 +74,7 @@ def picture_files(
     """Files of a disk, by their paths from `root`, each with its label. They are told apart by path, size and time."""
     digest = hashlib.sha256(json.dumps(classes).encode())
     for file, label in files:
-        digest.update(f"\0{file}\0{label}\0{_stamp(root / file)}".encode(errors="surrogatepass"))
+        digest.update(f"\0{file}\0{label}\0{stamp(root / file)}".encode(errors="surrogatepass"))
 
     def pictures() -> Iterator[Picture]:
         return (Picture(printable(root / file), root / file, label) for file, label in files)
@@ -82,7 +82,8 @@ def picture_files(
     return PictureSet(name, source, classes, digest.hexdigest(), len(files), pictures, notes, warnings)
 
 
-def _stamp(path: Path) -> str:
+def stamp(path: Path) -> str:
+    """What tells a file from what it was before: size and time."""
     try:
         found = path.stat()
     except (OSError, ValueError):  # the latter for a name that no file can have

@@ -30,7 +30,7 @@ class DataConfig:
     """What is learned from."""
 
     data: str = "mnist-5k"
-    """A data set's name; or the path of a folder of pictures, an .npz or a .csv file."""
+    """A data set's name; the path of a folder of pictures, an .npz, .csv or .parquet file; or hub:owner/name."""
     validation_fraction: float = 0.2
     """Share held out for validation, stratified by class."""
     split_seed: int = 0

@@ -1,0 +1,201 @@
+"""Data sets of the hub. The datasets library finds them in a folder here as it would there, and once on a server of
+this machine that answers as the hub does; no network is needed."""
+
+import hashlib
+import io
+import json
+import os
+import shutil
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+from noisette.base.errors import NoisetteError, Refusal
+from noisette.base.files import cache_folder
+from noisette.data import hub as module
+from noisette.data.datasets import load_data
+from noisette.data.images import NoTestPart
+
+
+@pytest.fixture
+def hub(tmp_path, monkeypatch):
+    """A hub that holds owner/name, in the form that the hub calls an image folder: files in folders of classes."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("NOISETTE_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", str(tmp_path / "library"))
+    for split, greys in (("train", (10, 20, 30)), ("validation", (40,))):
+        for grey in greys:
+            folder = tmp_path / "owner/name" / split / ("cat" if grey == 20 else "dog")
+            folder.mkdir(parents=True, exist_ok=True)
+            Image.new("L", (3, 2), grey).save(folder / f"{grey}.png")
+    return tmp_path / "owner/name"
+
+
+def found(data):
+    return sorted(zip(data.images[:, 0, 0, 0].tolist(), data.labels.tolist(), strict=True))
+
+
+def test_a_data_set_is_copied_once(hub, monkeypatch):
+    told = []
+    data = load_data("hub:owner/name", progress=lambda what, done, total: told.append((what, done)))
+    assert (data.name, data.classes) == ("hub:owner/name", ("cat", "dog"))
+    assert found(data) == [(10, 1), (20, 0), (30, 1)]
+    assert ("copying train from the hub", 3) in told
+    assert sorted(path.name for path in cache_folder("hub").glob("*/*")) == ["splits.json", "train.parquet"]
+    assert found(load_data("hub:owner/name", part="test")) == [(40, 1)]
+    shutil.rmtree(hub)  # from now on nothing can be asked
+    monkeypatch.setitem(sys.modules, "datasets", None)
+    assert load_data("hub:owner/name").digest == data.digest
+    assert found(load_data("hub:owner/name", part="test")) == [(40, 1)]
+
+
+def test_a_part_that_is_not_there_is_told_without_a_copy(hub):
+    shutil.rmtree(hub / "validation")
+    with pytest.raises(NoTestPart, match="no test part"):
+        load_data("hub:owner/name", part="test")
+    assert not list(cache_folder("hub").glob("*/*.parquet"))
+
+
+def test_an_interrupted_copy_leaves_nothing_and_begins_anew(hub, monkeypatch):
+    monkeypatch.setattr(module, "ROWS", 1)
+
+    def stop(what, done, total):
+        if done == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        load_data("hub:owner/name", progress=stop)
+    assert [path.name for path in cache_folder("hub").glob("*/*")] == ["splits.json"]
+    assert len(load_data("hub:owner/name").images) == 3
+
+
+@pytest.mark.parametrize("name", ["hub:", "hub:name", "hub:owner/name/more", "hub:owner/..", "hub:a b/c", "hub:o/n:"])
+def test_other_names_are_refused(hub, name):
+    with pytest.raises(Refusal, match="expected hub:owner/name or hub:owner/name:config"):
+        load_data(name)
+
+
+def test_what_the_library_says_is_told_in_a_line(hub):
+    with pytest.raises(Refusal, match=r"hub:owner/name: .*other.* not found.*default"):
+        load_data("hub:owner/name:other")
+    with pytest.raises(NoisetteError, match=r"hub:nobody/nothing.*nobody/nothing") as caught:
+        load_data("hub:nobody/nothing")
+    assert "\n" not in str(caught.value)
+    assert not isinstance(caught.value, Refusal)  # it could not be asked
+
+
+def test_a_missing_extra_is_named(hub, monkeypatch):
+    monkeypatch.setitem(sys.modules, "datasets", None)
+    with pytest.raises(Refusal, match=r"need the extra 'hub': pip install 'noisette\[hub\]'"):
+        load_data("hub:owner/name")
+
+
+# Over HTTP ----------------------------------------------------------------------------------------
+
+
+class Hub(BaseHTTPRequestHandler):
+    """The few routes that the library asks of the hub, for the data set owner/name of the files in `root`."""
+
+    protocol_version = "HTTP/1.1"
+    root: Path
+    asked: list[str]
+    api, revision = "/api/datasets/owner/name", "a" * 40
+
+    def do_GET(self) -> None:
+        path = self.path.partition("?")[0]
+        self.asked.append(path)
+        files = sorted(file for file in self.root.rglob("*") if file.is_file())
+        if path in (self.api, f"{self.api}/revision/{self.revision}"):
+            siblings = [{"rfilename": file.relative_to(self.root).as_posix()} for file in files]
+            return self.answer({"id": "owner/name", "sha": self.revision, "tags": [], "siblings": siblings})
+        if path.startswith(f"{self.api}/tree/{self.revision}"):
+            folder = self.root / path.removeprefix(f"{self.api}/tree/{self.revision}").lstrip("/")
+            return self.answer([self.entry(each) for each in sorted(folder.iterdir())])
+        file = self.root / path.rpartition(f"/resolve/{self.revision}/")[2].lstrip("/")
+        if path.startswith("/datasets/owner/name/") and file.is_file():
+            return self.answer(file.read_bytes())
+        absent = "EntryNotFound" if "owner/name" in path else "RepoNotFound"
+        return self.answer({"error": "absent"}, 404, {"X-Error-Code": absent})
+
+    do_HEAD = do_GET  # noqa: N815 - the name is http.server's
+
+    def entry(self, path: Path) -> dict[str, object]:
+        name, size = path.relative_to(self.root).as_posix(), path.stat().st_size
+        return {"type": "file" if path.is_file() else "directory", "path": name, "oid": "0" * 40, "size": size}
+
+    def answer(self, content: object, status: int = 200, more: dict[str, str] | None = None) -> None:
+        body = content if isinstance(content, bytes) else json.dumps(content).encode()
+        headers = {"ETag": f'"{hashlib.sha1(body).hexdigest()}"', "X-Repo-Commit": self.revision} | (more or {})
+        if (asked := self.headers.get("Range")) and status == 200:
+            first, last = (int(number) for number in asked.removeprefix("bytes=").split("-"))
+            headers["Content-Range"] = f"bytes {first}-{min(last, len(body) - 1)}/{len(body)}"
+            body, status = body[first : last + 1], 206
+        self.send_response(status)
+        for name, value in {**headers, "Content-Length": str(len(body))}.items():
+            self.send_header(name, value)
+        self.end_headers()
+        if self.command == "GET":
+            self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        """Nothing: the tests' output stays readable."""
+
+
+@pytest.fixture
+def server(tmp_path) -> Iterator[str]:
+    Hub.root, Hub.asked = tmp_path / "remote", []
+    with ThreadingHTTPServer(("127.0.0.1", 0), Hub) as found:
+        thread = threading.Thread(target=found.serve_forever, args=(0.01,))
+        thread.start()
+        yield f"http://127.0.0.1:{found.server_port}"
+        found.shutdown()
+        thread.join()
+
+
+ASK = """
+from noisette.base.errors import Refusal
+from noisette.data.datasets import load_data
+
+for part in ("train", "test"):
+    data = load_data("hub:owner/name", part=part)
+    print(data.images[:, 0, 0, 0].tolist(), data.labels.tolist(), data.classes)
+try:
+    load_data("hub:owner/absent")
+except Refusal as error:
+    print(error)
+"""
+
+
+def test_the_hub_is_asked_in_its_own_words(server, tmp_path):
+    features = {"image": {"_type": "Image"}, "label": {"_type": "ClassLabel", "names": ["cat", "dog"]}}
+    for split, greys in (("train", (10, 20)), ("test", (30,))):
+        rows = []
+        for grey in greys:
+            with io.BytesIO() as file:
+                Image.new("L", (3, 2), grey).save(file, format="PNG")
+                rows.append({"bytes": file.getvalue(), "path": "x.png"})
+        table = pa.table({"image": rows, "label": [1, 0][: len(rows)]})
+        told = {"huggingface": json.dumps({"info": {"features": features}})}
+        (Hub.root / "data").mkdir(parents=True, exist_ok=True)
+        pq.write_table(table.replace_schema_metadata(told), Hub.root / f"data/{split}-00000-of-00001.parquet")
+    own = {"HF_ENDPOINT": server, "HF_HUB_OFFLINE": "0", "HF_HOME": str(tmp_path / "home"), "NO_PROXY": "127.0.0.1"}
+    done = subprocess.run(
+        [sys.executable, "-c", ASK],
+        env={**os.environ, **own, "HF_HUB_DISABLE_XET": "1", "NOISETTE_CACHE": str(tmp_path / "cache")},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert lines[:2] == ["[10, 20] [1, 0] ('cat', 'dog')", "[30] [1] ('cat', 'dog')"]
+    assert lines[2].startswith("hub:owner/absent: ")
+    assert sum(path.endswith("train-00000-of-00001.parquet") for path in Hub.asked) >= 1

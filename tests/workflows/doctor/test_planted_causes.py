@@ -190,6 +190,19 @@ def test_the_advice_for_a_short_chain_mends_it(steps, healthy, data):
     assert longer == 500
 
 
+def test_a_rate_too_high_shows_in_a_jump_and_in_weights_that_went_far(healthy, data):
+    high = with_config(training={"learning_rate": 20.0})
+    assert diagnose(high(healthy, data)) == {}  # a rate alone is no evidence
+    far = replace(healthy, measured=replace(healthy.measured, moved=500.0))
+    jumped = with_course(loss=lambda loss: np.concatenate([loss[:1], 4 * loss[:1], loss[2:]]))(healthy, data)
+    for sick, line in ((high(far, data), "moved the weights by 500 times"), (jumped, "the loss jumped from")):
+        (found,) = diagnose(sick).items()
+        assert found[0] == "learning rate too high"
+        assert found[1].sure == "found"
+        assert any(line in evidence for evidence in found[1].evidence)
+    assert diagnose(far) == {}  # a long run goes far at a usual rate, too
+
+
 def test_a_rate_too_high_explains_that_nothing_was_learned(healthy, data):
     sick = both(PLANTED["nothing learned"], with_config(training={"learning_rate": 20.0}))(healthy, data)
     found = diagnose(sick)

@@ -11,6 +11,8 @@ SMALL_DEVIATION = 0.05
 FEW_IN_ALL = 300
 """Training images; a network that begins from nothing needs thousands."""
 MANY_OF_ONE_COLOUR, SOME_OF_ONE_COLOUR = 0.1, 0.01
+ONE_PAIR = 0.2
+"""Of the contradicted images: from here on one pair of classes stands out."""
 AGREEING, CONTRADICTED = 0.25, 0.12
 """Mislabelled: shares of images whose neighbours agree, and of those that bear another label. mnist-5k: 0.75 and 0.02;
 with a fifth of its labels drawn anew 0.39 and 0.17. Where pixels tell little of the class, neighbours do not agree."""
@@ -114,12 +116,13 @@ def mislabelled(evidence: Evidence) -> Diagnosis | None:
         f"({percent(found.contradicted / found.agreed)}) bear another one (mnist-5k: 2 %)"
     )
     pairs = ", ".join(f"{bears!r} looks like {looks!r} ({images})" for bears, looks, images in found.pairs[:4])
-    bears, looks, _ = found.pairs[0]
-    return Diagnosis(
-        SUSPECTED,
-        (line, f"most often: {pairs}"),
-        f"look at images labelled {bears!r} for {looks!r} among them, and label them anew",
+    bears, looks, images = found.pairs[0]
+    where = (
+        f"images labelled {bears!r} for {looks!r} among them"
+        if images > ONE_PAIR * found.contradicted
+        else "some of each class"
     )
+    return Diagnosis(SUSPECTED, (line, f"most often: {pairs}"), f"look at {where}, and label them anew")
 
 
 def few_images(evidence: Evidence) -> Diagnosis | None:
@@ -131,7 +134,7 @@ def few_images(evidence: Evidence) -> Diagnosis | None:
     few = [f"{name} ({images})" for name, images in rows if 0 < images < FEW_IMAGES]
     lines = []
     if few:
-        lines.append(f"{len(few)} classes have fewer than {FEW_IMAGES} training images: {', '.join(few[:10])}")
+        lines.append(f"classes with fewer than {FEW_IMAGES} training images: {', '.join(few[:10])}")
     if found.train.images < FEW_IN_ALL:
         lines.append(f"{found.train.images} training images in all")
         if evidence.course is not None and len(evidence.course.seen):

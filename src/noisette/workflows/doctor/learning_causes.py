@@ -13,6 +13,10 @@ ROSE = 1.5
 """Times its lowest window: a loss that learns does not rise so."""
 SPIKE, SPIKES = 3.0, 3
 """A loss this many times the median of the 20 before it; so many of them."""
+JUMPED = 3.0
+"""Times the first loss, of a network that returns 0."""
+FAR = 10.0
+"""Times the size of the weights at birth."""
 LITTLE_MOVED = 0.05
 """Of the size of the weights at birth. A network that learns moves by a third and more."""
 NOTHING_LEARNED = 0.95
@@ -71,6 +75,13 @@ def rate_too_high(evidence: Evidence) -> Diagnosis | None:
     if (grown := _growth(course)) > 10:
         lines.append(f"gradient norms grew {grown:.3g} times, to {course.norm[-1]:.3g}")
         found = found or course.diverged is not None
+    if config.init is None and course.loss.max() > JUMPED * course.loss[0]:
+        lines.append(f"the loss jumped from {course.loss[0]:.4g}, the first, to {course.loss.max():.4g}")
+        found = True
+    moved = evidence.measured.moved if evidence.measured else None
+    if moved is not None and moved > FAR and rate > 4 * usual:
+        lines.append(f"{len(course.loss):,} steps moved the weights by {moved:,.0f} times their size at birth")
+        found = True
     learned_nothing = nothing_learned(evidence) is not None
     if course.diverged is not None:
         lines.append(course.diverged)

@@ -10,6 +10,7 @@ from noisette.data.datasets import load_data
 from noisette.data.split import split
 from noisette.diffusion.objective import DiffusionConfig, Objective
 from noisette.diffusion.precondition import PRECONDITIONS
+from noisette.workflows.doctor.evidence import course_of
 from noisette.workflows.doctor.learning_causes import spikes, windows, worse
 from noisette.workflows.doctor.trials import evenly, first_bad, losses, neighbours, trivial_loss, values
 
@@ -123,3 +124,16 @@ def test_spikes_and_windows():
     assert spikes(loss[:10]) == 0
     assert windows(np.arange(100.0)).tolist() == [4.5 + 10 * number for number in range(10)]
     assert len(windows(np.arange(49.0))) == 0
+
+
+def test_a_log_becomes_columns():
+    steps = [
+        {"event": "step", "images_seen": 8 * n, "loss": 1 / n, "learning_rate": 0.5, "gradient_norm": 2.0 * n}
+        for n in (1, 2)
+    ]
+    validation = {"event": "validation", "images_seen": 16, "loss": 0.75}
+    course = course_of([*steps, validation, {"event": "diverged", "images_seen": 16, "reason": "loss nan"}])
+    assert [course.seen.tolist(), course.loss.tolist()] == [[8, 16], [1, 0.5]]
+    assert [course.rate.tolist(), course.norm.tolist()] == [[0.5, 0.5], [2, 4]]
+    assert [course.validated.tolist(), course.validation.tolist()] == [[16], [0.75]]
+    assert (course.finished, course.diverged) == (None, "loss nan")

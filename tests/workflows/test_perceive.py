@@ -100,7 +100,8 @@ def test_without_a_test_part_a_fifth_of_each_class_is_held_out(parts, tmp_path, 
     assert card["measured_on"] == "held-out fifth of the training"
     assert (card["training_images"], card["measured_images"]) == (64, 16)
     ((images, labels),) = seen
-    assert torch.equal(images, to_model(parts["train"].images[kept]))
+    assert torch.equal(images[torch.arange(64)], to_model(parts["train"].images[kept]))
+    assert torch.equal(images[torch.tensor([5, 3])], to_model(parts["train"].images[kept[[5, 3]]]))
     assert labels.tolist() == parts["train"].labels[kept].tolist()
     file = load_classifier(tmp_path / "a.safetensors")
     found = read(file.network, to_model(parts["train"].images[held_out])).guesses.numpy()

@@ -4,6 +4,7 @@ import math
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
 
 import torch
 import torch.nn.functional as F
@@ -59,7 +60,15 @@ class Fitted:
     seconds: float
 
 
-def fit(classifier: Classifier, images: Images, labels: Labels, config: FitConfig) -> Iterator[Fitted]:
+@runtime_checkable
+class ImagesByRow(Protocol):
+    """Images [N, C, H, W] in [-1, 1]: a tensor, or what makes one of the rows asked for."""
+
+    def __len__(self) -> int: ...
+    def __getitem__(self, rows: Tensor) -> Images: ...
+
+
+def fit(classifier: Classifier, images: ImagesByRow, labels: Labels, config: FitConfig) -> Iterator[Fitted]:
     """Bear the classifier's weights and train them on images [N, C, H, W] in [-1, 1]; yield after each epoch.
 
     The same seed gives the same weights on the same machine with as many threads. Ends in evaluation mode. Raises

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 import noisette
 from noisette.base.config import require, to_plain
@@ -32,6 +33,9 @@ SHIPPED = resources.files("noisette.perception") / "shipped"
 STORED = torch.float16
 """Type of the stored weights: the classifier is rounded to it before it is measured."""
 
+AT_A_TIME = 1000
+"""Images measured at a time."""
+
 
 @dataclass(frozen=True, eq=False)
 class Part:
@@ -42,10 +46,12 @@ class Part:
     data: ImageData
     rows: Index
 
-    @property
-    def images(self) -> Images:
-        """As a classifier sees them: float32 [N, C, H, W] in [-1, 1]."""
-        return to_model(self.data.images[self.rows])
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, rows: Tensor) -> Images:
+        """Some of them [n] as a classifier sees them: float32 [n, C, H, W] in [-1, 1]."""
+        return to_model(self.data.images[self.rows[rows.numpy()]])
 
     @property
     def labels(self) -> Labels:
@@ -82,13 +88,13 @@ def perceive(
 
     network = spec.new_network().to(chosen)
     begun = time.process_time()
-    for fitted in fit(network, train.images, train.labels, fitting):
+    for fitted in fit(network, train, train.labels, fitting):
         progress(fitted)
     card = {
         "data": data.name,
         "data_digest": data.digest,
         "data_source": data.source,
-        "training_images": len(train.rows),
+        "training_images": len(train),
         "command": command,
         "device": str(chosen),
         "threads": torch.get_num_threads(),
@@ -132,7 +138,8 @@ def _rounded(network: Classifier) -> Classifier:
 
 def _measure(network: Classifier, part: Part) -> dict[str, Any]:
     """What the card says of the network's accuracy."""
-    right = read(network, part.images).guesses == part.labels
+    batches = torch.split(torch.arange(len(part)), AT_A_TIME)
+    right = read(network, (part[rows] for rows in batches)).guesses == part.labels
     return {
         "measured_on": part.name,
         "measured_digest": part.data.digest,

@@ -62,9 +62,9 @@ class Part:
 
     @property
     def images(self) -> Pixels:
-        """uint8 [N, H, W, C]."""
-        images: Pixels = self.data.images[self.rows.numpy()]
-        return images
+        """uint8 [N, H, W, C]: not a copy where all of the set is meant, which may be mapped from the disk."""
+        images: Pixels = self.data.images
+        return images if len(self.rows) == len(images) else images[self.rows.numpy()]
 
     @property
     def labels(self) -> Labels:

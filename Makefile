@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test check faults kills clean
+.PHONY: demo test check faults kills fuzz clean
 .DEFAULT_GOAL := demo
 
 demo: .venv/ready
@@ -16,6 +16,10 @@ check: .venv/ready-to-develop
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+# Every reader against 500 damaged and hostile files of each kind; `make test` tries some of them.
+fuzz: .venv/ready-to-develop
+	NOISETTE_FUZZ=500 $(BIN)/pytest -q tests/fuzz
 
 faults: .venv/ready-to-develop
 	$(BIN)/python tools/faults.py

@@ -50,6 +50,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         except BrokenPipeError:  # the reader has gone; nothing more can be said to it, not even at exit
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return BROKEN_PIPE
+        except OSError as error:  # of a path that the system does not take: too long, not permitted, gone by now
+            voice.tell(f"noisette: {one_line(error)}")
+            return Refusal.exit_code
         except Exception:
             voice.tell_of_a_bug()
             raise

@@ -13,7 +13,7 @@ from pathlib import Path
 from noisette.base.errors import Refusal
 from noisette.cli import main
 
-CASES = int(os.environ.get("NOISETTE_FUZZ", "25"))
+CASES = int(os.environ.get("NOISETTE_FUZZ", "20"))
 """Hostile files for each reader."""
 
 MEMORY = 192 * 2**20

@@ -42,14 +42,16 @@ SAMPLING = SamplingConfig(sampler="euler", steps=2)
 class Reader:
     """name: of the file in an empty folder. make: its valid content. read: reads it, or raises Refusal.
 
-    value: where the content is made of plain values, these; `pack` makes the content of them.
+    wrap: puts the content into what holds it and is sound. value, dump: where the content is made of plain values,
+    these, and how they are written.
     """
 
     name: str
     make: Callable[[], bytes]
     read: Callable[[Path], object]
+    wrap: Callable[[bytes], bytes] = bytes
     value: Callable[[], Any] | None = None
-    pack: Callable[[Any], bytes] | None = None
+    dump: Callable[[Any], bytes] = as_json
 
 
 # Data sets ----------------------------------------------------------------------------------------
@@ -165,13 +167,12 @@ def with_header(kind: str, text: str) -> Callable[[bytes], bytes]:
 
 def of_header(kind: str, text: str, read: Callable[[Path], object]) -> Reader:
     """A reader of the plain values in a network file's header."""
-    put = with_header(kind, text)
     return Reader(
         "file.safetensors",
-        lambda: network_file(kind),
+        lambda: as_json(header(kind, text)),
         read,
+        with_header(kind, text),
         lambda: header(kind, text),
-        lambda value: put(as_json(value)),
     )
 
 
@@ -191,8 +192,15 @@ RECORDS = (
     {"event": "finished", "images_seen": 16, "reason": "horizon reached", "seconds": 0.7},
 )
 SETTLED = {
-    **{"device": "cpu", "threads": 1, "precision": "float32", "data_digest": "0" * 64, "init_digest": None},
-    **{"python": "3", "torch": "2", "noisette": "0"},
+    **{
+        "device": "cpu",
+        "processes": 1,
+        "threads": 1,
+        "precision": "float32",
+        "data_digest": "0" * 64,
+        "init_digest": None,
+    },
+    **{"data_digest": "0" * 64, "init_digest": None, "python": "3", "torch": "2", "noisette": "0"},
 }
 
 
@@ -201,9 +209,9 @@ def lines(value: Any) -> bytes:
     return b"".join(as_json(item) + b"\n" for item in (value if isinstance(value, list) else [value]))
 
 
-def plain(name: str, value: Any, pack: Callable[[Any], bytes], read: Callable[[Path], object]) -> Reader:
+def plain(name: str, value: Any, dump: Callable[[Any], bytes], read: Callable[[Path], object]) -> Reader:
     """A reader of a file of plain values."""
-    return Reader(name, lambda: pack(value), read, lambda: value, pack)
+    return Reader(name, lambda: dump(value), read, bytes, lambda: value, dump)
 
 
 def record_of_samples() -> dict[str, Any]:
@@ -236,7 +244,7 @@ READERS: dict[str, Reader] = {
     "IDX labels": Reader(LABELS, lambda: idx(20), read_mnist),
     "IDX in gzip": Reader(f"{IMAGES}.gz", lambda: gzip.compress(idx(20, 3, 4)), read_mnist),
     "samples .npz": Reader("samples.npz", lambda: npz(**samples()), open_samples),
-    "array in .npz": Reader("samples.npz", lambda: npy(samples()["images"]), open_samples, pack=zipped_member),
+    "array in .npz": Reader("samples.npz", lambda: npy(samples()["images"]), open_samples, zipped_member),
     "model": Reader("model.safetensors", lambda: network_file("model"), info),
     "model's spec": of_header("model", "spec", info),
     "model's card": of_header("model", "card", info),

@@ -22,16 +22,11 @@ def outcome(reader: Reader, content: bytes) -> str:
         return guarded(lambda: reader.read(path))
 
 
-def packed(reader: Reader, content: bytes) -> bytes:
-    """The content in what holds it, where its own form is not plain values."""
-    return reader.pack(content) if reader.pack and reader.value is None else content
-
-
 @pytest.mark.parametrize("name", READERS)
 def test_the_valid_file_is_read(name, tmp_path):
     reader = READERS[name]
     path = tmp_path / reader.name
-    path.write_bytes(packed(reader, reader.make()))
+    path.write_bytes(reader.wrap(reader.make()))
     reader.read(path)
 
 
@@ -43,7 +38,7 @@ def test_damaged_bytes(name):
     @CASE
     @given(byte_changes(others))
     def try_it(changes):
-        tally[outcome(reader, packed(reader, changed(reader.make(), changes)))] += 1
+        tally[outcome(reader, reader.wrap(changed(reader.make(), changes)))] += 1
 
     try_it()
 
@@ -55,6 +50,6 @@ def test_hostile_values(name):
     @CASE
     @given(st.deferred(lambda: value_changes(reader.value())))
     def try_it(value):
-        tally[outcome(reader, reader.pack(value))] += 1
+        tally[outcome(reader, reader.wrap(reader.dump(value)))] += 1
 
     try_it()

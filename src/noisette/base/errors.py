@@ -45,10 +45,11 @@ def shown(value: object) -> str:
 
 
 def one_line(error: BaseException) -> str:
-    """The error's message with every run of white space folded to one blank, cut after 1,000 characters.
-
-    What would move a terminal's cursor or change its colours is escaped: messages quote file names and their content.
-    """
+    """The error's message with every run of white space folded to one blank, cut after 1,000 characters, printable."""
     text = " ".join(str(error).split()) or type(error).__name__
-    text = text if len(text) <= 1000 else f"{text[:1000]}..."
+    return printable(text if len(text) <= 1000 else f"{text[:1000]}...")
+
+
+def printable(text: str) -> str:
+    """The text with what would move a terminal's cursor or change its colours escaped: it may be a file's."""
     return "".join(sign if sign.isprintable() else repr(sign)[1:-1] for sign in text)

@@ -7,6 +7,7 @@ from rich.table import Table
 from rich.text import Text
 
 from noisette.base.config import flatten
+from noisette.base.errors import printable
 from noisette.data.datasets import DATASETS
 from noisette.diffusion.noise import SCHEDULES
 from noisette.diffusion.precondition import PRECONDITIONS
@@ -66,7 +67,7 @@ def show(tables: dict[str, Facts], console: Console) -> None:
         table.add_column(no_wrap=True)
         table.add_column(overflow="fold")  # a digest is shown whole
         for what, found in facts:
-            table.add_row(Text(what), Text(found))  # Text, since a class may be called "[red]"
+            table.add_row(Text(printable(what)), Text(printable(found)))  # Text, since a class may be called "[red]"
         console.print(table)
 
 

@@ -217,10 +217,27 @@ def plain(name: str, value: Any, dump: Callable[[Any], bytes], read: Callable[[P
 def record_of_samples() -> dict[str, Any]:
     """What stands in samples.json."""
     record = FolderRecord(
-        *("noisette-samples-1", "float32", "cpu", None, 0, SAMPLING, "npz", 10, 5, 8, 8, 1, ("cat", "dog"), (), 2, ()),
+        *(
+            "noisette-samples-1",
+            "float32",
+            "cpu",
+            "0" * 64,
+            0,
+            SAMPLING,
+            "npz",
+            10,
+            5,
+            8,
+            8,
+            1,
+            ("cat", "dog"),
+            (),
+            2,
+            (),
+        ),
         *("model", "0"),
     )
-    found = to_plain(record) | {"model_digest": None}
+    found = to_plain(record)
     del found["sampling"]["guidance_to"]  # infinite, for which JSON has no word
     return found
 

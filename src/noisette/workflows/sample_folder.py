@@ -247,7 +247,7 @@ def _begin(out: Path, record: FolderRecord) -> bool:
 
 
 def _write_record(out: Path, record: FolderRecord) -> None:
-    plain = to_plain(record) | {"sampling": finite(record.sampling), "model_digest": record.model_digest}
+    plain = to_plain(record) | {"sampling": finite(record.sampling)}
     write_text(out / RECORD, json.dumps(plain, indent=1, allow_nan=False) + "\n")
 
 

@@ -1,7 +1,7 @@
 import pytest
 
-from noisette.base.errors import Refusal
-from noisette.base.names import class_name, class_table, printable
+from noisette.base.errors import Refusal, printable
+from noisette.base.names import class_name, class_table
 
 
 def test_classes_stand_in_the_order_that_a_person_expects():
@@ -25,7 +25,4 @@ def test_what_cannot_be_printed_is_refused(name):
 
 
 def test_file_names_are_shown_without_what_a_terminal_obeys():
-    assert (
-        printable("a\x1b[2Jb\n\udcff.png")
-        == "a\N{REPLACEMENT CHARACTER}[2Jb" + 2 * "\N{REPLACEMENT CHARACTER}" + ".png"
-    )
+    assert printable("a\x1b[2Jb\n\udcff é.png") == r"a\x1b[2Jb\n\udcff é.png"

@@ -4,6 +4,7 @@ import contextlib
 import faulthandler
 import io
 import os
+import re
 import signal
 import sys
 from collections import Counter
@@ -43,6 +44,21 @@ def guarded(read: Callable[[], object]) -> str:
     assert message
     assert "\n" not in message
     return REFUSED
+
+
+def refused(read: Callable[[], object], match: str) -> None:
+    """Under guard it must be refused, in words that match."""
+    told: list[str] = []
+
+    def listen() -> None:
+        try:
+            read()
+        except Refusal as error:
+            told.append(str(error))
+            raise
+
+    assert guarded(listen) == REFUSED
+    assert re.search(match, told[0]), told[0]
 
 
 def command(*argv: str | Path) -> None:

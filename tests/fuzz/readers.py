@@ -1,41 +1,56 @@
-"""Every file that is read from outside: how a tiny valid one is made, and what reads it."""
+"""Every file that is read from outside, and what reads it."""
 
 import gzip
-import io
-import json
-import struct
-import zipfile
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
-import torch
 
+from fuzz.files import (
+    ENTRY,
+    IMAGES,
+    LABELS,
+    NETWORK,
+    RECORDS,
+    SETTLED,
+    TABLE,
+    csv_of,
+    fresh_state,
+    header,
+    idx,
+    lines,
+    manifest,
+    network_file,
+    npy,
+    npz,
+    own,
+    picture,
+    record_of_samples,
+    rotated,
+    samples,
+    with_header,
+    zipped_classes,
+    zipped_images,
+    zipped_labels,
+)
 from fuzz.guard import command
 from fuzz.mutations import as_json, as_toml
 from noisette.base.config import to_plain
-from noisette.diffusion.objective import DiffusionConfig
-from noisette.models.unet import UNetConfig
-from noisette.perception.classifier import ClassifierConfig
-from noisette.perception.classifier_file import ClassifierSpec, load_classifier, save_classifier
-from noisette.training.checkpoint import load_state, save_state
-from noisette.training.config import TrainingConfig
+from noisette.data.cache import cached
+from noisette.data.pictures import read_header, read_picture
+from noisette.perception.classifier_file import load_classifier
+from noisette.training.checkpoint import load_state
 from noisette.training.log import read_log
-from noisette.training.loop import TrainState, new_state
 from noisette.training.manifest import Checkpoints
-from noisette.weights.model_file import ModelFile, ModelSpec, SamplingConfig, save_model
 from noisette.workflows.recipes import RunConfig, read_run_config
 from noisette.workflows.run_folder import read_table
-from noisette.workflows.sample_folder import FolderRecord, read_record
+from noisette.workflows.sample_folder import read_record
 from noisette.workflows.sources import open_samples
 from noisette.workflows.train import _read_settled
-
-NETWORK = UNetConfig(widths=(4,), blocks=1, embedding=8, norm="channel")
-DIFFUSION = DiffusionConfig(data_std=0.5, table_steps=10)
-SAMPLING = SamplingConfig(sampler="euler", steps=2)
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,115 +69,9 @@ class Reader:
     dump: Callable[[Any], bytes] = as_json
 
 
-# Data sets ----------------------------------------------------------------------------------------
-
-
-def idx(*shape: int) -> bytes:
-    """An IDX file of bytes."""
-    pixels = np.random.default_rng(0).integers(0, 10, shape, dtype=np.uint8)
-    return bytes((0, 0, 8, len(shape))) + struct.pack(f">{len(shape)}I", *shape) + pixels.tobytes()
-
-
-IMAGES, LABELS = "train-images-idx3-ubyte", "train-labels-idx1-ubyte"
-
-
-def read_mnist(path: Path) -> None:
-    """The folder of an IDX file, its partner laid beside it."""
-    images = path.name.startswith(IMAGES)
-    (path.parent / (LABELS if images else IMAGES)).write_bytes(idx(20) if images else idx(20, 3, 4))
-    command("check", "mnist", "--data-dir", path.parent)
-
-
-def npz(**arrays: np.ndarray) -> bytes:
-    """An .npz file."""
-    file = io.BytesIO()
-    np.savez_compressed(file, **arrays)
-    return file.getvalue()
-
-
-def samples() -> dict[str, np.ndarray]:
-    """The fewest samples that may be measured."""
-    pixels = np.random.default_rng(0).integers(0, 256, (100, 2, 3, 1), dtype=np.uint8)
-    return {"images": pixels, "labels": np.arange(100, dtype=np.int64) % 10}
-
-
-def npy(array: np.ndarray) -> bytes:
-    """An .npy file."""
-    file = io.BytesIO()
-    np.save(file, array)
-    return file.getvalue()
-
-
-def zipped_member(content: bytes) -> bytes:
-    """An .npz file whose archive is sound, whatever is in its member."""
-    file = io.BytesIO()
-    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
-        archive.writestr("images.npy", content)
-        archive.writestr("labels.npy", npy(samples()["labels"]))
-    return file.getvalue()
-
-
-# Networks -----------------------------------------------------------------------------------------
-
-
-@cache
-def network_file(kind: str) -> bytes:
-    """A model or a classifier that was never trained."""
-    import tempfile
-
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "file.safetensors"
-        if kind == "model":
-            spec = ModelSpec(NETWORK, DIFFUSION, SAMPLING, 1, 8, 8, ("cat", "dog"))
-            network = spec.new_network()
-            network.initialise(torch.Generator().manual_seed(0))
-            save_model(path, ModelFile(spec, network, CARD))
-        elif kind == "state":
-            save_state(path, fresh_state())
-        else:
-            other = ClassifierSpec(ClassifierConfig(features=64), 1, 8, 8, ("cat", "dog"))
-            classifier = other.new_network()
-            classifier.initialise(torch.Generator().manual_seed(0))
-            save_classifier(path, other, classifier, CARD)
-        return path.read_bytes()
-
-
-CARD = {
-    "data": "made up",
-    "images_seen": 10,
-    "training_seconds": 1.5,
-    "config": {"dataset": {"validation_fraction": 0.2, "split_seed": 0}, "training": {"seed": 0}},
-}
-
-
-def fresh_state() -> TrainState:
-    """A run that has not begun."""
-    spec = ModelSpec(NETWORK, DIFFUSION, SAMPLING, 1, 8, 8, ("cat", "dog"))
-    network = spec.new_network()
-    network.initialise(torch.Generator().manual_seed(0))
-    return new_state(network, TrainingConfig(images=10))
-
-
-def header(kind: str, text: str) -> Any:
-    """The plain values of one text in a network file's header."""
-    whole = network_file(kind)
-    length = int.from_bytes(whole[:8], "little")
-    return json.loads(json.loads(whole[8 : 8 + length])["__metadata__"][text])
-
-
-def with_header(kind: str, text: str) -> Callable[[bytes], bytes]:
-    """Puts another text into a network file's header, all else being sound."""
-
-    def put(content: bytes) -> bytes:
-        whole = network_file(kind)
-        length = int.from_bytes(whole[:8], "little")
-        parts = json.loads(whole[8 : 8 + length])
-        parts["__metadata__"][text] = content.decode("utf-8", errors="replace")
-        new = json.dumps(parts).encode()
-        new += b" " * (-len(new) % 8)
-        return struct.pack("<Q", len(new)) + new + whole[8 + length :]
-
-    return put
+def plain(name: str, value: Any, dump: Callable[[Any], bytes], read: Callable[[Path], object]) -> Reader:
+    """A reader of a file of plain values."""
+    return Reader(name, lambda: dump(value), read, bytes, lambda: value, dump)
 
 
 def of_header(kind: str, text: str, read: Callable[[Path], object]) -> Reader:
@@ -176,78 +85,60 @@ def of_header(kind: str, text: str, read: Callable[[Path], object]) -> Reader:
     )
 
 
+# What reads them ----------------------------------------------------------------------------------
+
+
+def read_mnist(path: Path) -> None:
+    """The folder of an IDX file, its partner laid beside it."""
+    images = path.name.startswith(IMAGES)
+    (path.parent / (LABELS if images else IMAGES)).write_bytes(idx(20) if images else idx(20, 3, 4))
+    command("check", "mnist", "--data-dir", path.parent)
+
+
+def decode(path: Path) -> None:
+    """Its header and its pixels, as every folder of pictures is read."""
+    read_header(path, path.name)
+    assert read_picture(path, path.name, (4, 6, 3), "pad").shape == (4, 6, 3)
+
+
+def read_csv(path: Path) -> None:
+    """A CSV file beside the picture that it names."""
+    (path.parent / "a.png").write_bytes(picture("PNG"))
+    command("check", path, "--validation-fraction", "0")
+
+
+def read_folder(path: Path) -> None:
+    """A folder of one class with two pictures; the other is sound."""
+    (path.parent / "cat").mkdir()
+    path.rename(path.parent / "cat" / path.name)
+    (path.parent / "cat" / "other.png").write_bytes(picture("PNG"))
+    command("check", path.parent, "--validation-fraction", "0")
+
+
+def read_arrays(path: Path) -> None:
+    """A user's own arrays."""
+    command("check", path, "--validation-fraction", "0")
+
+
+KEY = "0" * 64
+
+
+def read_entry(path: Path) -> None:
+    """An entry of the cache: where it is damaged it is made again."""
+    (path.parent / "sets" / KEY).mkdir(parents=True)
+    path.rename(path.parent / "sets" / KEY / path.name)
+    (path.parent / "sets" / KEY / "pixels").write_bytes(bytes(24))
+    (path.parent / "sets" / KEY / "labels").write_bytes(bytes(16))
+    rows = [(np.ones((2, 3, 4, 1), np.uint8), np.ones(2, np.int64))]
+    with mock.patch.dict(os.environ, NOISETTE_CACHE=str(path.parent)):
+        images, labels = cached(KEY, "made up", 2, (3, 4, 1), lambda: rows)
+    assert images.ndim == 4
+    assert len(images) == len(labels)
+
+
 def info(path: Path) -> None:
     """What a model is."""
     command("info", path)
-
-
-# Runs ---------------------------------------------------------------------------------------------
-
-RECORDS = (
-    {"event": "step", "images_seen": 16, "loss": 1.0, "learning_rate": 1e-3, "gradient_norm": 1.0, "seconds": 0.5},
-    {
-        **{"event": "validation", "images_seen": 16, "loss": 1.0, "bucket_losses": [1.0, 0.5]},
-        **{"bucket_edges": [1.0, 2.0, 3.0], "is_best": True, "rate_dropped": False, "seconds": 0.6},
-    },
-    {"event": "finished", "images_seen": 16, "reason": "horizon reached", "seconds": 0.7},
-)
-SETTLED = {
-    **{
-        "device": "cpu",
-        "processes": 1,
-        "threads": 1,
-        "precision": "float32",
-        "data_digest": "0" * 64,
-        "init_digest": None,
-    },
-    **{"data_digest": "0" * 64, "init_digest": None, "python": "3", "torch": "2", "noisette": "0"},
-}
-
-
-def lines(value: Any) -> bytes:
-    """JSON lines."""
-    return b"".join(as_json(item) + b"\n" for item in (value if isinstance(value, list) else [value]))
-
-
-def plain(name: str, value: Any, dump: Callable[[Any], bytes], read: Callable[[Path], object]) -> Reader:
-    """A reader of a file of plain values."""
-    return Reader(name, lambda: dump(value), read, bytes, lambda: value, dump)
-
-
-def record_of_samples() -> dict[str, Any]:
-    """What stands in samples.json."""
-    record = FolderRecord(
-        *(
-            "noisette-samples-1",
-            "float32",
-            "cpu",
-            "0" * 64,
-            0,
-            SAMPLING,
-            "npz",
-            10,
-            5,
-            8,
-            8,
-            1,
-            ("cat", "dog"),
-            (),
-            2,
-            (),
-        ),
-        *("model", "0"),
-    )
-    found = to_plain(record)
-    del found["sampling"]["guidance_to"]  # infinite, for which JSON has no word
-    return found
-
-
-def manifest() -> dict[str, Any]:
-    """What stands beside a checkpoint of four bytes."""
-    import hashlib
-
-    listed = [{"file": "000000010.safetensors", "size": 4, "sha256": hashlib.sha256(b"abcd").hexdigest()}]
-    return {"format": "noisette-checkpoints-1", "checkpoints": listed}
 
 
 def read_manifest(path: Path) -> None:
@@ -261,7 +152,22 @@ READERS: dict[str, Reader] = {
     "IDX labels": Reader(LABELS, lambda: idx(20), read_mnist),
     "IDX in gzip": Reader(f"{IMAGES}.gz", lambda: gzip.compress(idx(20, 3, 4)), read_mnist),
     "samples .npz": Reader("samples.npz", lambda: npz(**samples()), open_samples),
-    "array in .npz": Reader("samples.npz", lambda: npy(samples()["images"]), open_samples, zipped_member),
+    "array in .npz": Reader("samples.npz", lambda: npy(samples()["images"]), open_samples, zipped_images),
+    "PNG": Reader("a.png", lambda: picture("PNG"), decode),
+    "PNG with a palette": Reader("a.png", lambda: picture("PNG", "P"), decode),
+    "JPEG": Reader("a.jpg", lambda: picture("JPEG"), decode),
+    "JPEG with EXIF": Reader("a.jpg", lambda: rotated("JPEG"), decode),
+    "GIF": Reader("a.gif", lambda: picture("GIF"), decode),
+    "WebP": Reader("a.webp", lambda: picture("WEBP"), decode),
+    "BMP": Reader("a.bmp", lambda: picture("BMP"), decode),
+    "TIFF": Reader("a.tif", lambda: picture("TIFF"), decode),
+    "PPM": Reader("a.ppm", lambda: picture("PPM"), decode),
+    "folder of pictures": Reader("a.png", lambda: picture("PNG"), read_folder),
+    "table of pictures": plain("table.csv", TABLE, csv_of, read_csv),
+    "own .npz": Reader("own.npz", lambda: npz(**own()), read_arrays),
+    "labels in own .npz": Reader("own.npz", lambda: npy(own()["labels"]), read_arrays, zipped_labels),
+    "class names in own .npz": Reader("own.npz", lambda: npy(own()["classes"]), read_arrays, zipped_classes),
+    "cache entry": plain("entry.json", ENTRY, as_json, read_entry),
     "model": Reader("model.safetensors", lambda: network_file("model"), info),
     "model's spec": of_header("model", "spec", info),
     "model's card": of_header("model", "card", info),

@@ -45,11 +45,12 @@ def shown(value: object) -> str:
 
 
 def one_line(error: BaseException) -> str:
-    """The error's message with every run of white space folded to one blank, cut after 1,000 characters, printable."""
+    """The error's message, printable, with every run of white space folded to one blank, at most 1,000 characters: of a
+    longer one the beginning and the end."""
     text = " ".join(str(error).split()) or type(error).__name__
-    return printable(text if len(text) <= 1000 else f"{text[:1000]}...")
+    return printable(text if len(text) <= 1000 else f"{text[:600]}...{text[-397:]}")
 
 
-def printable(text: str) -> str:
-    """The text with what would move a terminal's cursor or change its colours escaped: it may be a file's."""
-    return "".join(sign if sign.isprintable() else repr(sign)[1:-1] for sign in text)
+def printable(text: object) -> str:
+    """A text for people, such as a file's name, with what would steer a terminal escaped."""
+    return "".join(sign if sign.isprintable() else repr(sign)[1:-1] for sign in str(text))

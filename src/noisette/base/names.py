@@ -4,7 +4,6 @@ import re
 import unicodedata
 from collections.abc import Iterable, Sequence
 
-from noisette.base.config import require
 from noisette.base.errors import Refusal, shown
 
 LONGEST = 200
@@ -15,11 +14,8 @@ def require_names(classes: Sequence[str]) -> None:
     """Raise Refusal for a class whose name is empty, too long or holds what cannot be printed: line ends, control
     characters, halves of characters."""
     for name in classes:
-        require(
-            0 < len(name) <= LONGEST and name.isprintable(),
-            f"class {shown(name)}",
-            f"a name of 1 to {LONGEST} characters that can be printed",
-        )
+        if not (0 < len(name) <= LONGEST and name.isprintable()):
+            raise Refusal(f"class {shown(name)}: expected a name of 1 to {LONGEST} characters that can be printed")
 
 
 def class_name(name: str, where: str) -> str:
@@ -41,8 +37,3 @@ def natural(name: str) -> tuple[tuple[str | int, ...], str]:
     """A key that sorts names as a person does: 2 before 10, a beside A."""
     parts = re.split(r"([0-9]+)", name)  # text and number in turns
     return tuple(int(part) if place % 2 else part.casefold() for place, part in enumerate(parts)), name
-
-
-def printable(name: object) -> str:
-    """A file's name for people: what cannot be printed is replaced."""
-    return "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in str(name))

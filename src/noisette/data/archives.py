@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from noisette.base.array_file import ALWAYS, TIMES
 from noisette.base.config import require
 from noisette.base.errors import NoisetteError, Refusal, one_line, unknown
 from noisette.base.files import existing_file
@@ -28,9 +29,6 @@ LARGEST_TABLE = 2**30
 
 AT_A_TIME = 2**22
 """Bytes of pixels read at a time."""
-
-_TIMES = 1032
-"""Deflate cannot shrink further: a member that claims more is false."""
 
 
 def read_archive(name: str, part: str, form: Form, progress: Progress) -> ImageData:
@@ -120,8 +118,8 @@ def _member(archive: zipfile.ZipFile, name: str) -> Iterator[_Member]:
             raise ValueError(f"{name} holds Python objects, which are never unpickled")
         if by_columns and len(shape) > 1:
             raise ValueError(f"{name} is stored column by column: save np.ascontiguousarray of it")
-        size = file.tell() + math.prod(shape) * dtype.itemsize
-        if min(shape, default=1) < 0 or size != stored.file_size or size > _TIMES * stored.compress_size:
+        size, most = file.tell() + math.prod(shape) * dtype.itemsize, max(ALWAYS, TIMES * stored.compress_size)
+        if min(shape, default=1) < 0 or size != stored.file_size or size > most:
             raise ValueError(f"{name} claims {list(shape)} {dtype}, {size:,} bytes, and does not hold them")
         yield _Member(file.read, shape, dtype)
 

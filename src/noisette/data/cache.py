@@ -15,8 +15,9 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from noisette.base.errors import NoisetteError
+from noisette.base.errors import NoisetteError, Refusal
 from noisette.base.files import UNFINISHED, cache_folder, whole_folder, writing
+from noisette.base.text_file import read_json
 
 FORMAT = "noisette-set-1"
 ABANDONED_SECONDS = 3600.0
@@ -78,15 +79,15 @@ def _is_whole(entry: Path) -> bool:
     try:
         shape = _shape(entry)
         sizes = [(entry / name).stat().st_size for name in ("pixels", "labels")]
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, Refusal, ValueError, KeyError, TypeError):
         return False
     return sizes == [math.prod(shape), 8 * shape[0]]
 
 
 def _shape(entry: Path) -> tuple[int, int, int, int]:
-    facts = json.loads((entry / "entry.json").read_text(encoding="utf-8"))
+    facts = read_json(entry / "entry.json", "entry")
     count, height, width, channels = facts["shape"]
-    if facts["format"] != FORMAT or min(count, height, width, channels) < 0:
+    if facts["format"] != FORMAT or any(type(size) is not int or size < 0 for size in facts["shape"]):
         raise ValueError("another format")
     return count, height, width, channels
 

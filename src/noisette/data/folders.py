@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from noisette.base.errors import Refusal, unknown
-from noisette.base.names import class_name, class_table, printable
+from noisette.base.errors import Refusal, printable, unknown
+from noisette.base.names import class_name, class_table
 from noisette.base.progress import Progress
 from noisette.base.shapes import NO_CLASS
 from noisette.data.form import Form

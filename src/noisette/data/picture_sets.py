@@ -14,10 +14,10 @@ import numpy as np
 import numpy.typing as npt
 
 from noisette.base.config import to_plain
-from noisette.base.errors import Refusal, one_line
+from noisette.base.errors import Refusal, one_line, printable
 from noisette.base.files import cache_folder, write_text
-from noisette.base.names import printable
 from noisette.base.progress import Progress
+from noisette.base.text_file import read_json
 from noisette.data.cache import cached
 from noisette.data.form import Form, Header, Headers, Shape, settle, told
 from noisette.data.images import ImageData
@@ -156,9 +156,12 @@ class _Survey:
     def kept(key: str) -> "_Survey | None":
         """What was kept under a key; None where nothing was, or it is damaged."""
         try:
-            rows, unreadable, first = json.loads((cache_folder("surveys") / f"{key}.json").read_text(encoding="utf-8"))
-            return _Survey(Headers({Header(*header): count for *header, count in rows}), unreadable, first)
-        except (OSError, ValueError, TypeError):
+            rows, unreadable, first = read_json(cache_folder("surveys") / f"{key}.json", "survey")
+            headers = Headers(
+                {Header(int(h), int(w), bool(grey), bool(moves)): int(n) for h, w, grey, moves, n in rows}
+            )
+            return _Survey(headers, int(unreadable), list(map(str, first)))
+        except (Refusal, ValueError, TypeError, OverflowError):
             return None
 
 

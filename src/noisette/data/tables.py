@@ -2,6 +2,7 @@
 
 import csv
 from collections.abc import Iterator
+from typing import TextIO
 
 from noisette.base.errors import Refusal, one_line, unknown
 from noisette.base.files import existing_file
@@ -13,6 +14,8 @@ from noisette.data.images import ImageData, NoTestPart
 from noisette.data.picture_sets import decoded, picture_files
 
 PATH, LABEL = "path", "label"
+LONGEST = 2**18
+"""Characters of a line."""
 
 
 def read_table(name: str, part: str, form: Form, progress: Progress) -> ImageData:
@@ -25,7 +28,7 @@ def read_table(name: str, part: str, form: Form, progress: Progress) -> ImageDat
         raise NoTestPart(f"{name} has no test part: use its validation split")
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
-            rows = list(_rows(file, name))
+            rows = list(_rows(_lines(file), name))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise Refusal(f"{name} is not a readable CSV file: {one_line(error)}") from error
     if not rows:
@@ -34,6 +37,14 @@ def read_table(name: str, part: str, form: Form, progress: Progress) -> ImageDat
     labels = {label: number for number, label in enumerate(classes)}
     files = [(file, NO_CLASS if label is None else labels[label]) for file, label in rows]
     return decoded(picture_files(name, f"the table {name}", classes, path.parent, files), form, progress)
+
+
+def _lines(file: TextIO) -> Iterator[str]:
+    """The lines of a file; raises csv.Error for one without an end, before it fills the memory."""
+    while line := file.readline(LONGEST + 1):
+        if len(line) > LONGEST:
+            raise csv.Error(f"a line of more than {LONGEST:,} characters")
+        yield line
 
 
 def _rows(file: Iterator[str], name: str) -> Iterator[tuple[str, str | None]]:

@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 
 from noisette.base.errors import Refusal
+from noisette.base.files import existing_file
 from noisette.base.seeds import ImageNoise
 from noisette.data.images import to_model, to_uint8
 from noisette.diffusion.noise import add_noise, unit_variance
@@ -225,7 +226,7 @@ def progress(run: RunFolder, folder: Path) -> Part:
     for path in (saved[row] for row in rows):
         told = f"{int(path.stem):,} images"
         try:
-            with Image.open(path) as picture:
+            with Image.open(existing_file(path, "picture"), formats=["PNG"]) as picture:
                 picture.load()
                 pictures.append(pixels(picture, folder / f"progress-{path.stem}", told, f"Samples after {told}."))
         except Exception:  # Pillow does not say which errors a damaged file raises

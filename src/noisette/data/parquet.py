@@ -17,9 +17,9 @@ import numpy as np
 import numpy.typing as npt
 
 from noisette.base.config import require
-from noisette.base.errors import Refusal, one_line, shortened, shown, unknown
+from noisette.base.errors import Refusal, one_line, printable, shortened, shown, unknown
 from noisette.base.files import existing_file
-from noisette.base.names import class_name, class_table, printable
+from noisette.base.names import class_name, class_table
 from noisette.base.progress import Progress
 from noisette.base.shapes import NO_CLASS
 from noisette.base.text_file import parse_json

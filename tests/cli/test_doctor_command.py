@@ -5,6 +5,7 @@ import pytest
 from noisette.base.errors import Refusal
 from noisette.cli import doctor as command
 from noisette.cli import main
+from noisette.data.form import Form
 from noisette.workflows.doctor.evidence import Diagnosis, Evidence
 from noisette.workflows.doctor.examine import Examination
 
@@ -23,8 +24,10 @@ def asked(monkeypatch):
 
 
 def test_every_flag_reaches_the_workflow(asked, capsys):
-    assert command.run(["runs/x", "--overfit", "--data-dir", "d", "--device", "cpu"]) == 0
-    (((*arguments, say),), _) = asked
+    flags = ["--overfit", "--data-dir", "d", "--device", "cpu", "--image-size", "8", "--channels", "1"]
+    assert command.run(["runs/x", *flags]) == 0
+    (((*arguments, say, form),), _) = asked
+    assert form == Form(image_size=(8,), channels=1)
     assert [str(argument) for argument in arguments] == ["runs/x", "d", "cpu", "True"]
     say("log")
     assert capsys.readouterr().out == "run x\nlooked at: log\n\nnothing found\n"

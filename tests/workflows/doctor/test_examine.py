@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 
 from noisette.base.errors import Refusal
+from noisette.data.form import Form
 from noisette.training.checkpoint import load_state
 from noisette.training.loop import Diverged, new_state
 from noisette.training.manifest import Checkpoints
@@ -168,6 +169,11 @@ def test_the_examination_leaves_the_run_as_it_was(run_copy):
 
 def test_the_overfit_test_needs_a_run():
     assert look("spots", overfit=True).missing == ("the one-batch overfit test: it needs a run",)
+
+
+def test_a_run_keeps_the_form_of_its_images(healthy_run):
+    with pytest.raises(Refusal, match="keeps the one it was trained in"):
+        look(healthy_run, form=Form(image_size=(4,)))
 
 
 def test_what_is_neither_a_run_nor_a_data_set_is_refused(tmp_path):

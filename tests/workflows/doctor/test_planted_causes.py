@@ -9,6 +9,7 @@ import pytest
 from noisette.data.split import split
 from noisette.diffusion.noise import LevelRange
 from noisette.workflows.doctor.causes import CAUSES, EXPLAINED, diagnose
+from noisette.workflows.doctor.data_causes import mislabelled
 from noisette.workflows.doctor.evidence import Evidence, Overfit
 from noisette.workflows.doctor.examine import data_evidence
 from noisette.workflows.recipes import load_recipe, recipe_names
@@ -188,6 +189,12 @@ def test_the_advice_for_a_short_chain_mends_it(steps, healthy, data):
     for better in ({"levels": LevelRange(start, end)}, {"table_steps": int(longer)}):
         assert diagnose(with_config(diffusion=better)(sick, data)) == {}
     assert longer == 500
+
+
+def test_pictures_of_one_colour_explain_that_their_labels_disagree(healthy, data):
+    sick = with_pixels(lambda images: blackened(images, every=2))(healthy, data)
+    assert mislabelled(sick) is not None
+    assert list(diagnose(sick)) == ["images of one colour"]
 
 
 def test_a_rate_too_high_shows_in_a_jump_and_in_weights_that_went_far(healthy, data):

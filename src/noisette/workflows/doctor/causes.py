@@ -36,6 +36,7 @@ CAUSES: dict[str, Cause] = {
 }
 
 EXPLAINED = {
+    "mislabelled images": ("images of one colour",),  # the same picture under every label
     "data that training refuses": ("labels outside the classes",),
     "cannot learn one batch": ("value range", "learning rate too high", "learning rate too low"),
     "nothing learned": (

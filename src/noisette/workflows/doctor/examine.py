@@ -8,6 +8,7 @@ from typing import TypeVar
 
 import torch
 
+from noisette.base.config import require
 from noisette.base.errors import NoisetteError, one_line
 from noisette.base.seeds import generator
 from noisette.data.checks import check
@@ -74,10 +75,13 @@ def examine(
     """Look at `subject`: a run folder in any state, else a data set, its images brought into `form`.
 
     overfit: also train a new network on one small batch. say is told what is looked at next. Raises Refusal for a data
-    set that cannot be loaded, a run without a readable config.toml, and an absent device.
+    set that cannot be loaded, a form for a run, a run without a readable config.toml, and an absent device.
     """
     chosen = choose_device(device)
     if any((Path(subject) / name).exists() for name in TRACES):
+        require(
+            form == AS_IT_IS, f"a form for the images of the run {subject}", "none: it keeps the one it was trained in"
+        )
         return _examine_run(RunFolder(Path(subject), data_dir, device), chosen, overfit, say)
     say("data")
     data = load_data(subject, data_dir, "train", form)

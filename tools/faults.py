@@ -211,6 +211,41 @@ FAULTS = (
         },
     ),
     *planted_in(
+        "relatives",
+        "data/mnist.py",
+        "data/test_mnist.py",
+        {"(top / name, top) if data_dir": "(top, top / name) if data_dir"},
+    ),
+    *planted_in(
+        "parquet",
+        "data/parquet.py",
+        "data/test_parquet.py",
+        {
+            "steps = reversed(file": "steps = iter(file",
+            'TESTS = ("test", "validation")': 'TESTS = ("validation", "test")',
+            "classes) for file in files]": "classes) for file in files[::-1]]",
+            "update((place, place)": "update((place, len(classes) - 1 - place)",
+        },
+    ),
+    *planted_in(
+        "few images",
+        "data/checks.py",
+        "data/test_checks.py",
+        {"if found.train.images < FEW_IMAGES:": "if found.train.images < 1:"},
+    ),
+    *planted_in(
+        "few images",
+        "training/loop.py",
+        "training/test_loop.py::test_of_few_held_out_images_no_bucket_is_empty",
+        {"if len(torch.unique((share * count).long())) == count)": "if count <= len(share))"},
+    ),
+    *planted_in(
+        "few classes",
+        "report/pictures.py",
+        "workflows/test_any_classes.py::test_previews_are_about_as_wide_as_high",
+        {"max(classes, side) + 1, classes)": "classes + 1, classes)"},
+    ),
+    *planted_in(
         "seeds",
         "base/seeds.py",
         "base/test_seeds.py",

@@ -26,7 +26,7 @@ def test_the_plan_is_told_before_and_the_end_after(tiny, tmp_path, capsys):
     out = tmp_path / "run"
     assert main([*tiny, "512", "--out", str(out)]) == 0
     said = capsys.readouterr().out.splitlines()
-    assert said[0].startswith("data     mnist-5k: 4,000 images to train on, 1,000 to validate on; sound")
+    assert said[0].startswith("data     mnist-5k: 4,000 images of 10 classes to train on, 1,000 to validate on; sound")
     assert " parameters, " in said[1]
     assert " million multiply-adds an image" in said[1]
     assert "cpu, threads: " in said[2]

@@ -75,6 +75,7 @@ def test_a_file_alone_and_files_of_no_split_are_for_training(write):
         ("train-00000-of-00002.parquet", "test-00000-of-00001.parquet"),
         ("data/train-0.parquet", "data/validation-0.parquet"),
         ("training/0000.parquet", "val/0000.parquet"),
+        ("train/train-0.parquet", "train/test-0.parquet"),
     ],
 )
 def test_parts_are_told_by_names(write, train, test):

@@ -98,7 +98,9 @@ def strict_json(text: str):
 def test_the_whole_way(name, finished, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr("noisette.report.page.save_figure", lambda figure, stem: "<svg></svg>")  # drawn elsewhere
     classes, count = SETS[name]
-    run, _ = finished(name)
+    run, said = finished(name)
+    kinds = {0: "no class", 1: "one class"}.get(len(classes), f"{len(classes):,} classes")
+    assert f" images of {kinds} to train on" in said[0]
     records = [strict_json(line) for line in (run.out / "metrics.jsonl").read_text().splitlines()]
     validations = [record for record in records if record["event"] == "validation"]
     held_out = 0 if run.held_out is None else len(run.held_out.position)

@@ -81,6 +81,7 @@ def plan_lines(run: Run) -> list[str]:
     plan, report = run.plan, run.plan.report
     assert report.contents is not None
     train, held_out = report.contents.train.images, report.contents.validation.images
+    classes = {0: "of no class", 1: "of one class"}.get(len(report.classes), f"of {len(report.classes):,} classes")
     verdict = "sound" if not report.warnings else "usable: " + "; ".join(report.warnings)
     begun = f"from image {plan.images_seen:,} on, " if plan.images_seen else ""
     left = "no horizon" if plan.seconds_left is None else f"about {duration(plan.seconds_left)}"
@@ -89,7 +90,7 @@ def plan_lines(run: Run) -> list[str]:
     gone_on = f"resumed  {plan.damage}: going on from the checkpoint before it, at {plan.images_seen:,} images"
     changed = f"resumed  on {plan.processes}, not {plan.begun_on}, processes: as the unbroken run, but to rounding only"
     return [
-        f"data     {report.name}: {train:,} images to train on, {held_out:,} to validate on; {verdict}",
+        f"data     {report.name}: {train:,} images {classes} to train on, {held_out:,} to validate on; {verdict}",
         *(f"         {note}" for note in report.notes),
         f"network  {plan.parameters:,} parameters, {plan.multiply_adds / 1e6:,.1f} million multiply-adds an image",
         f"machine  {machine}; {plan.rate:,.0f} images/s when timed",

@@ -244,7 +244,7 @@ def _classes(train: Sequence[Path], columns: Columns) -> tuple[str, ...]:
         return ()
     if columns.names is not None:
         return columns.names
-    found = {label for file in train for label in _labels(file, columns.label)} - {NO_CLASS}
+    found = {label for file in train for label in _labels(file, columns.label)}
     return class_table(map(str, found), printable(train[0]))
 
 

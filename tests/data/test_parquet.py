@@ -141,6 +141,18 @@ def test_rows_are_read_some_at_a_time_and_in_their_order(write, monkeypatch):
     assert found(load_data(folder)) == [(number, number % 2) for number in range(8)]
 
 
+def test_no_more_than_a_few_rows_are_in_memory(tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "ROWS", 2)
+    contents = [np.random.default_rng(row).bytes(100_000) for row in range(40)]
+    pq.write_table(pa.table({"image": contents}), tmp_path / "large.parquet", row_group_size=2)
+    before, held = pa.total_allocated_bytes(), []
+    for number, content in enumerate(module._contents(tmp_path / "large.parquet", "image")):
+        held.append(pa.total_allocated_bytes() - before)
+        assert content == contents[number]
+    assert len(held) == 40
+    assert max(held) < 1_500_000  # of four million
+
+
 def test_another_content_is_another_set(write):
     folder = write("train.parquet", [1, 2], [0, 0], ["cat"])
     one = load_data(folder)

@@ -211,7 +211,7 @@ def _cells(file: Path, column: str, rows: int) -> Iterator[Any]:
     """A column as arrow arrays of some rows."""
     import pyarrow.parquet as pq
 
-    with _reading(file), pq.ParquetFile(file) as table:
+    with _reading(file), pq.ParquetFile(file, pre_buffer=False) as table:  # else the whole file comes into memory
         found = table.schema_arrow.names
         require(column in found, f"{printable(file)} with the columns {shortened(found)}", f"{column} among them")
         for batch in table.iter_batches(rows, columns=[column]):

@@ -200,6 +200,56 @@ FAULTS = (
         },
     ),
     *planted_in(
+        "pictures",
+        "data/pictures.py",
+        "data/test_pictures.py",
+        {
+            "+ 128) // 257)": ") // 256)",
+            'above.size, "white")': 'above.size, "black")',
+            "6: Image.Transpose.ROTATE_270": "6: Image.Transpose.ROTATE_90",
+            "Image.Resampling.BICUBIC": "Image.Resampling.NEAREST",
+            "(picture.width - across) / 2, (": "(picture.width - across) / 3, (",
+            'mode="edge")': 'mode="constant")',
+        },
+    ),
+    *planted_in(
+        "what images become",
+        "data/form.py",
+        "data/test_form.py",
+        {
+            'max(factors) if fit == "crop"': 'min(factors) if fit == "crop"',
+            "asked[0] / min(size) if": "asked[0] / max(size) if",
+            "1 if all(header.grey": "1 if any(header.grey",
+        },
+    ),
+    *planted_in(
+        "sets of pictures",
+        "data/picture_sets.py",
+        "data/test_folders.py",
+        {
+            "{_stamp(root / file)}": "",
+            "(_Survey.kept(key) or surveyed).first": "surveyed.first",
+        },
+    ),
+    *planted_in(
+        "arrays of one's own",
+        "data/arrays.py",
+        "data/test_archives.py data/test_arrays.py",
+        {
+            "found.labels[done : done + len(chunk)]": "found.labels[: len(chunk)]",
+            "channels < 3): count})\n    shape": "channels < 2): count})\n    shape",
+        },
+    ),
+    *planted_in(
+        "class names",
+        "base/names.py",
+        "base/test_names.py",
+        {
+            "int(part) if place % 2 else": "part if place % 2 else",
+            'unicodedata.normalize("NFC", name)': "name",
+        },
+    ),
+    *planted_in(
         "check",
         "data/checks.py",
         "data/test_checks.py",

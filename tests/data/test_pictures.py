@@ -79,7 +79,7 @@ def test_grey_with_transparency_stays_grey():
 
 
 def test_sixteen_bits_are_scaled_and_not_cut():
-    values = np.array([[0, 257, 32896, 65535]], np.uint16)
+    values = np.array([[0, 200, 32896, 65535]], np.uint16)
     assert pixels_of(Image.fromarray(values), (1, 4, 1)).tolist() == [[[0], [1], [128], [255]]]
     assert pixels_of(Image.fromarray(values), (1, 4, 3)).tolist() == [[[0] * 3, [1] * 3, [128] * 3, [255] * 3]]
     assert header_of(Image.fromarray(values)).grey

@@ -9,6 +9,7 @@ import pytest
 from noisette.base.errors import Refusal
 from noisette.cli.evaluate import run
 from noisette.cli.flags import subjects
+from noisette.data.form import Form
 from noisette.weights.model_file import load_model, save_model
 from noisette.workflows.evaluate import EvaluationRequest
 
@@ -59,19 +60,21 @@ def test_each_model_keeps_what_the_flags_leave_out(folder):
 def test_every_flag_arrives(folder, monkeypatch):
     seen = []
 
-    def note(request, data_dir):
+    def note(request, data_dir, progress):
         seen.append((request, data_dir))
         raise KeyboardInterrupt
 
     monkeypatch.setattr(EvaluationRequest, "load_real", note)
     flags = (
         "--data mnist --against validation --count 500 --priors own --classifier x --inception i --seed 3 --usefulness "
-        "--validation-fraction 0.3 --split-seed 2 --data-dir there"
+        "--validation-fraction 0.3 --split-seed 2 --data-dir there --image-size 8,10 --channels 3 --fit pad"
     )
     with pytest.raises(KeyboardInterrupt):
         run(["real.npz", *flags.split()])
     request, data_dir = seen[0]
-    assert request == EvaluationRequest("mnist", "validation", 500, "own", "x", Path("i"), 3, True, 0.3, 2)
+    assert request == EvaluationRequest(
+        "mnist", "validation", 500, "own", "x", Path("i"), 3, True, 0.3, 2, Form((8, 10), 3, "pad")
+    )
     assert data_dir == Path("there")
 
 

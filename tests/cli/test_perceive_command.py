@@ -8,6 +8,7 @@ import pytest
 from noisette.base.errors import Refusal
 from noisette.cli.perceive import run
 from noisette.data.datasets import load_data
+from noisette.data.form import Form
 from noisette.perception.classifier import ClassifierConfig
 from noisette.perception.classifier_file import load_classifier
 from noisette.perception.fit import FitConfig
@@ -65,9 +66,9 @@ def test_lines_come_only_now_and_then(quick, tmp_path, capsys):
 
 
 def test_what_is_left_out_is_the_default(asked):
-    name, out, config, fitting, data_dir, device, command, _ = asked("mnist", "--out", "a b.safetensors")
+    name, out, config, fitting, data_dir, device, command, _, form, _ = asked("mnist", "--out", "a b.safetensors")
     assert (name, out, config, fitting) == ("mnist", Path("a b.safetensors"), ClassifierConfig(), FitConfig())
-    assert (data_dir, device) == (None, "auto")
+    assert (data_dir, device, form) == (None, "auto", Form())
     assert command == "noisette perceive mnist --out 'a b.safetensors'"
 
 
@@ -76,7 +77,8 @@ def test_every_flag_arrives(asked):
         "--out x.safetensors --data-dir here --device cpu --network residual --features 128 --seed 3 --images 5 "
         "--batch-size 6 --learning-rate 0.7 --weight-decay 0.8 --smoothing 0.9 --rotation 10 --zoom 0.11 --shift 0.12"
     )
-    _, _, config, fitting, data_dir, device, _, _ = asked("mnist", *flags.split())
+    _, _, config, fitting, data_dir, device, _, _, form, _ = asked("mnist", *flags.split(), "--image-size", "14")
+    assert form == Form((14,))
     assert config == ClassifierConfig("residual", 128)
     assert dataclasses.astuple(fitting) == (3, 5, 6, 0.7, 0.8, 0.9, 10.0, 0.11, 0.12)
     assert (data_dir, device) == (Path("here"), "cpu")

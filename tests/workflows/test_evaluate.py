@@ -509,7 +509,7 @@ def test_a_damaged_or_foreign_cache_is_not_believed(blobs, own_cache):
         return kept({"a": 1}, work_out)["x"].tolist()
 
     right = found()
-    (path,) = (blobs.folder / "cache").iterdir()
+    (path,) = (blobs.folder / "cache" / "real").iterdir()
     whole = path.read_bytes()
     assert found() == right
     assert len(worked) == 1

@@ -114,6 +114,22 @@ def csv_of(rows: Any) -> bytes:
     return "\n".join(lines).encode("utf-8", errors="surrogatepass")
 
 
+def parquet(compression: str = "none") -> bytes:
+    """Three pictures and their labels, as the datasets library writes them."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    features = {"image": {"_type": "Image"}, "label": {"_type": "ClassLabel", "names": ["cat", "dog"]}}
+    columns = {
+        "image": pa.array([{"bytes": picture("PNG"), "path": "a.png"}] * 3),
+        "label": pa.array([0, 1, 0], pa.int64()),
+    }
+    file = io.BytesIO()
+    table = pa.table(columns, metadata={"huggingface": json.dumps({"info": {"features": features}})})
+    pq.write_table(table, file, compression=compression)
+    return file.getvalue()
+
+
 def own() -> dict[str, np.ndarray]:
     """A user's own arrays."""
     return {"images": samples()["images"][:20], "labels": np.arange(20) % 2, "classes": np.array(["cat", "dog"])}

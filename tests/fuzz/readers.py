@@ -28,6 +28,7 @@ from fuzz.files import (
     npy,
     npz,
     own,
+    parquet,
     picture,
     record_of_samples,
     rotated,
@@ -115,8 +116,8 @@ def read_folder(path: Path) -> None:
     command("check", path.parent, "--validation-fraction", "0")
 
 
-def read_arrays(path: Path) -> None:
-    """A user's own arrays."""
+def check(path: Path) -> None:
+    """A user's own arrays, or a parquet file."""
     command("check", path, "--validation-fraction", "0")
 
 
@@ -164,9 +165,11 @@ READERS: dict[str, Reader] = {
     "PPM": Reader("a.ppm", lambda: picture("PPM"), decode),
     "folder of pictures": Reader("a.png", lambda: picture("PNG"), read_folder),
     "table of pictures": plain("table.csv", TABLE, csv_of, read_csv),
-    "own .npz": Reader("own.npz", lambda: npz(**own()), read_arrays),
-    "labels in own .npz": Reader("own.npz", lambda: npy(own()["labels"]), read_arrays, zipped_labels),
-    "class names in own .npz": Reader("own.npz", lambda: npy(own()["classes"]), read_arrays, zipped_classes),
+    "own .npz": Reader("own.npz", lambda: npz(**own()), check),
+    "labels in own .npz": Reader("own.npz", lambda: npy(own()["labels"]), check, zipped_labels),
+    "class names in own .npz": Reader("own.npz", lambda: npy(own()["classes"]), check, zipped_classes),
+    "parquet": Reader("set.parquet", parquet, check),
+    "parquet, compressed": Reader("set.parquet", lambda: parquet("zstd"), check),
     "cache entry": plain("entry.json", ENTRY, as_json, read_entry),
     "model": Reader("model.safetensors", lambda: network_file("model"), info),
     "model's spec": of_header("model", "spec", info),

@@ -46,6 +46,24 @@ def test_a_picture_that_takes_no_memory_though_it_asks_for_it(tmp_path, case):
     assert outcome == REFUSED or case in ("rows without end", "a text", "an international text", "a profile")
 
 
+def test_parquet_that_inflates_to_far_more_than_it_should(tmp_path):
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    table = pa.table({"image": pa.array([bytes(2**27)], pa.binary())})
+    pq.write_table(table, tmp_path / "a.parquet", compression="zstd", use_dictionary=False, write_statistics=False)
+    assert (tmp_path / "a.parquet").stat().st_size < 300_000
+    refused(lambda: command("check", tmp_path / "a.parquet"), "announces 1 rows, 134,")
+
+
+def test_parquet_of_more_rows_than_it_has_bytes(tmp_path):
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    pq.write_table(pa.table({"image": pa.nulls(10**6, pa.binary())}), tmp_path / "a.parquet")
+    refused(lambda: command("check", tmp_path / "a.parquet"), "announces 1,000,000 rows")
+
+
 def table_of(path: str, label: str = "cat") -> bytes:
     return csv_of([["path", "label"], ["sound.png", "cat"], [f'"{path}"', f'"{label}"']])
 

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from noisette.base.array_file import ALWAYS, TIMES
 from noisette.base.config import require
 from noisette.base.errors import Refusal, one_line, printable, shortened, shown, unknown
 from noisette.base.files import existing_file
@@ -212,10 +213,23 @@ def _cells(file: Path, column: str, rows: int) -> Iterator[Any]:
     import pyarrow.parquet as pq
 
     with _reading(file), pq.ParquetFile(file, pre_buffer=False) as table:  # else the whole file comes into memory
+        _require_honest(table.metadata, file)
         found = table.schema_arrow.names
         require(column in found, f"{printable(file)} with the columns {shortened(found)}", f"{column} among them")
         for batch in table.iter_batches(rows, columns=[column]):
             yield batch.column(0)
+
+
+def _require_honest(facts: Any, file: Path) -> None:
+    """Raise Refusal for a file that announces more than encoded pictures, which hardly shrink, could come from."""
+    stored = file.stat().st_size
+    groups = (facts.row_group(number) for number in range(facts.num_row_groups))
+    size = sum(group.column(number).total_uncompressed_size for group in groups for number in range(facts.num_columns))
+    require(
+        0 <= size <= max(ALWAYS, TIMES * stored) and 0 <= facts.num_rows <= stored,
+        f"{printable(file)} announces {facts.num_rows:,} rows, {size:,} bytes",
+        f"no more than a file of {stored:,} bytes could hold",
+    )
 
 
 def _contents(file: Path, image: str) -> Iterator[bytes]:
@@ -254,7 +268,9 @@ def _numbers(file: Path, columns: Columns, classes: Sequence[str]) -> npt.NDArra
 
     if columns.label is None:
         with _reading(file):
-            return np.full(pq.read_metadata(file).num_rows, NO_CLASS, np.int64)
+            facts = pq.read_metadata(file)
+            _require_honest(facts, file)
+            return np.full(facts.num_rows, NO_CLASS, np.int64)
     places: dict[int | str, int] = {NO_CLASS: NO_CLASS}
     if columns.names is not None:
         places.update((place, place) for place in range(len(classes)))

@@ -63,7 +63,7 @@ def load(kind: str, count: int, data_dir: Path | None, part: str) -> ImageData:
 
 def forget(images: np.memmap) -> None:
     """Let go of the pages of mapped images, and have the system forget them: they come from the disk again."""
-    images._mmap.madvise(mmap.MADV_DONTNEED)
+    images.base.madvise(mmap.MADV_DONTNEED)
     handle = os.open(images.filename, os.O_RDONLY)
     os.posix_fadvise(handle, 0, 0, os.POSIX_FADV_DONTNEED)
     os.close(handle)

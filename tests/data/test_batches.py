@@ -1,3 +1,6 @@
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -134,6 +137,21 @@ def test_images_on_the_disk_are_drawn_from_there(tmp_path):
     batches = Batches(mapped, np.arange(20), np.arange(20), 7)
     assert batches.images is mapped
     assert torch.equal(batches.at(3, 30).images, Batches(pixels, np.arange(20), np.arange(20), 7).at(3, 30).images)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="it reads /proc")
+def test_images_on_the_disk_are_not_read_ahead(tmp_path):
+    np.zeros((20, 2, 2, 3), np.uint8).tofile(tmp_path / "pixels")
+    mapped = np.memmap(tmp_path / "pixels", np.uint8, "r", shape=(20, 2, 2, 3))
+
+    def flags():
+        own = Path("/proc/self/smaps").read_text(encoding="ascii").partition(str(tmp_path / "pixels"))[2]
+        return own.partition("VmFlags:")[2].partition("\n")[0].split()
+
+    assert "rd" in flags()
+    assert "rr" not in flags()  # random read
+    Batches(mapped, np.arange(20), np.arange(20), 7)
+    assert "rr" in flags()
 
 
 def test_what_augmentation_does_depends_on_the_position_alone():

@@ -1,5 +1,7 @@
 """The order in which training sees images: fixed by (seed, images seen), so any process draws any batch."""
 
+import mmap
+import sys
 from dataclasses import dataclass
 from typing import Any
 
@@ -64,6 +66,9 @@ class Batches:
         )
         self.images, self.labels, self.rows, self.seed = images, labels, rows, seed
         self.augmentation = augmentation
+        if sys.platform != "win32" and isinstance(images.base, mmap.mmap):
+            # They are drawn here and there: to read on from each would fetch a hundred times what is wanted.
+            images.base.madvise(mmap.MADV_RANDOM)
         self._current: tuple[int, npt.NDArray[np.int64]] = (
             -1,
             np.empty(0, np.int64),

@@ -25,7 +25,7 @@ def few_pictures(monkeypatch):
 @pytest.fixture
 def source(tiny_model, tmp_path):
     path = tmp_path / "source.safetensors"
-    save_model(path, tiny_model(classes=("3", "7")))
+    save_model(path, tiny_model(classes=("3", "7"), size=(1, 8, 8)))
     return path
 
 
@@ -41,6 +41,7 @@ def test_it_begins_with_the_model_s_weights_and_diffusion(source, tmp_path):
     run = Run(config_from(source), tmp_path / "run", device="cpu")
     model = load_model(source)
     assert run.spec.diffusion == model.spec.diffusion  # its data_std too: the weights were trained with it
+    assert (run.spec.channels, run.spec.height, run.spec.width) == (1, 8, 8)  # unless asked for otherwise
     assert run.spec.classes == tuple("0123456789")
     stem = run.state.network.get_parameter("stem.weight")
     assert torch.equal(stem.detach(), model.network.stem.weight)
@@ -64,7 +65,7 @@ def test_stopped_and_resumed_it_is_the_unbroken_run(source, tmp_path):
 def test_on_resume_other_weights_under_the_same_name_are_refused(source, tiny_model, tmp_path):
     config = config_from(source)
     list(Run(config, tmp_path / "run", device="cpu").events())
-    other = tiny_model(classes=("3", "7"))
+    other = tiny_model(classes=("3", "7"), size=(1, 8, 8))
     with torch.no_grad():
         other.network.stem.weight.add_(1)
     save_model(source, other)

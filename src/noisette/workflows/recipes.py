@@ -56,9 +56,16 @@ class RunConfig:
     """Begin from the weights of this model (a name that ships, a run folder, a file), with a class table of its own."""
 
     def beginning_from(self, model: str, spec: ModelSpec) -> "RunConfig":
-        """This configuration for going on from a model: what its weights were trained for is taken from it."""
+        """This configuration for going on from a model: what its weights were trained for is taken from it, the size of
+        its images and their channels among it."""
+        form = self.dataset.form.like(spec.height, spec.width, spec.channels)
         return dataclasses.replace(
-            self, init=model, network=spec.network, diffusion=spec.diffusion, sampling=spec.sampling
+            self,
+            init=model,
+            dataset=dataclasses.replace(self.dataset, form=form),
+            network=spec.network,
+            diffusion=spec.diffusion,
+            sampling=spec.sampling,
         )
 
 

@@ -227,7 +227,7 @@ FAULTS = (
         "data/picture_sets.py",
         "data/test_folders.py",
         {
-            "{_stamp(root / file)}": "",
+            "{stamp(root / file)}": "",
             "(_Survey.kept(key) or surveyed).first": "surveyed.first",
         },
     ),

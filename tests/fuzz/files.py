@@ -229,6 +229,25 @@ def lines(value: Any) -> bytes:
     return b"".join(as_json(item) + b"\n" for item in (value if isinstance(value, list) else [value]))
 
 
+def evaluation() -> dict[str, Any]:
+    """What stands in evaluation.json."""
+    metric = {"value": 0.5, "low": 0.4, "high": 0.6, "real": 0.9, "real_spread": None, "better": "up"}
+    return {
+        "format": "noisette-evaluation-1",
+        "source": {
+            **{"count": 100, "seed": 0, "seconds": 1.5, "evaluations": 3.0, "dtype": "float32", "model_digest": "0"},
+            "sampling": {"sampler": "euler", "steps": 2, "guidance_scale": 2.0},
+        },
+        "data": {"name": "mnist", "part": "test", "priors": "equal", "reference_count": 100},
+        "classifier": {"name": "mnist", "digest": "0", "features": 96, "accuracy": 0.99, "trained_on": "mnist"},
+        "metrics": {"label_accuracy": metric, "frechet": metric | {"floors": 2.0, "real_spread": 0.1}},
+        "confusion": [[40, 10], [0, 50]],
+        "classes": ["cat", "dog"],
+        "nearest": {"samples": [1], "training": [2], "distances": [0.5], "feature": {"threshold": 0.25}},
+        "timings": {"reading": 0.5},
+    }
+
+
 def record_of_samples() -> dict[str, Any]:
     """What stands in samples.json."""
     record = FolderRecord(

@@ -19,6 +19,7 @@ from fuzz.files import (
     SETTLED,
     TABLE,
     csv_of,
+    evaluation,
     fresh_state,
     header,
     idx,
@@ -40,14 +41,16 @@ from fuzz.files import (
 )
 from fuzz.guard import command
 from fuzz.mutations import as_json, as_toml
-from noisette.base.config import to_plain
+from noisette.base.config import require, to_plain
 from noisette.data.cache import cached
 from noisette.data.pictures import read_header, read_picture
 from noisette.perception.classifier_file import load_classifier
 from noisette.training.checkpoint import load_state
 from noisette.training.log import read_log
 from noisette.training.manifest import Checkpoints
+from noisette.workflows.evaluation_record import is_record
 from noisette.workflows.recipes import RunConfig, read_run_config
+from noisette.workflows.report_samples import confused, measured
 from noisette.workflows.run_folder import read_table
 from noisette.workflows.sample_folder import read_record
 from noisette.workflows.sources import open_samples
@@ -142,6 +145,15 @@ def info(path: Path) -> None:
     command("info", path)
 
 
+def read_evaluation(path: Path) -> None:
+    """What a page tells of an evaluation."""
+    found = read_table(path)
+    require(is_record(found), "another file", "an evaluation")
+    measured(found)
+    with mock.patch("noisette.report.figures.MOST_CONFUSED", 0):  # told in words, not drawn
+        confused(found, path.parent)
+
+
 def read_manifest(path: Path) -> None:
     """A folder of checkpoints."""
     (path.parent / "000000010.safetensors").write_bytes(b"abcd")
@@ -181,6 +193,7 @@ READERS: dict[str, Reader] = {
     "config.toml": plain("config.toml", to_plain(RunConfig(network=NETWORK)), as_toml, read_run_config),
     "metrics.jsonl": plain("metrics.jsonl", list(RECORDS), lines, read_log),
     "run.json": plain("run.json", SETTLED, as_json, lambda path: (read_table(path), _read_settled(path))),
+    "evaluation.json": plain("evaluation.json", evaluation(), as_json, read_evaluation),
     "manifest.json": plain("manifest.json", manifest(), as_json, read_manifest),
     "samples.json": plain("samples.json", record_of_samples(), as_json, lambda path: read_record(path.parent)),
 }

@@ -198,10 +198,13 @@ def _count(real: Real, request: EvaluationRequest, priors: Priors) -> int:
 def _warn_of_seen_images(model: Model, real: Real, request: EvaluationRequest) -> None:
     """Warn where the model trained on images that are held against."""
     card = model.file.card
-    split = card.get("config", {}).get("dataset")
-    if real.against != "validation" or split is None or card.get("data_digest") != real.data.digest:
+    if real.against != "validation" or card.get("data_digest") != real.data.digest:
         return
-    fraction, seed = split["validation_fraction"], split["split_seed"]
+    try:
+        split = card["config"]["dataset"]
+        fraction, seed = float(split["validation_fraction"]), split["split_seed"]
+    except (KeyError, TypeError, ValueError):  # a card is free
+        return
     if seed != request.split_seed or fraction < request.validation_fraction:
         warnings.warn(
             f"{model.name} trained on some of the images that it is held against: it held out {fraction:g} by split "

@@ -22,6 +22,7 @@ from noisette.workflows import report_again as again
 from noisette.workflows import report_samples as samples
 from noisette.workflows import report_training as training
 from noisette.workflows.evaluate import FORMAT, RECORD, EvaluationRequest, evaluate
+from noisette.workflows.evaluation_record import is_record
 from noisette.workflows.model import weights_digest
 from noisette.workflows.perceive import load_perception
 from noisette.workflows.real_statistics import Against
@@ -126,12 +127,11 @@ def _record(run: RunFolder, beside: Path, request: EvaluationRequest) -> dict[st
 def _is_of(record: Mapping[str, Any], weights: str, classifier: str, request: EvaluationRequest) -> bool:
     """Whether a record is of the weights and the classifier with these digests, by the data asked for and with as many
     samples (class counts are made equal, which may leave out a few)."""
-    try:
-        source = record["source"]
-        named = record["format"], source["model_digest"], record["classifier"]["digest"], record["data"]["name"]
-        enough = source["count"] > request.count - len(record["classes"])
-    except (KeyError, TypeError):
+    if not is_record(record):
         return False
+    source = record["source"]
+    named = record.get("format"), source.get("model_digest"), record["classifier"]["digest"], record["data"]["name"]
+    enough = source["count"] > request.count - len(record["classes"])
     return bool(named == (FORMAT, weights, classifier, request.data) and enough)
 
 

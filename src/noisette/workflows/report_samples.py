@@ -263,6 +263,7 @@ def closest(run: RunFolder, record: Record, folder: Path) -> Part:
         "samples with the data's own class counts",
         "equal ones, to draw the closest again",
     )
+    require(max(near["training"]) < len(run.data().images), "an evaluation of more images", f"those of {run.folder}")
     labels = [number % classes if classes else NO_CLASS for number in near["samples"]]
     sampling = from_plain(SamplingConfig, source["sampling"], "sampling of the evaluation", base=SamplingConfig())
     drawn = [last(batch).denoised for batch in model.batches(labels, source["seed"], near["samples"], sampling)]

@@ -76,7 +76,9 @@ class RunFolder:
                 return last["images_seen"], last.get("seconds", 0.0)
         with contextlib.suppress(NoisetteError):
             card = self.model().file.card
-            return card.get("images_seen", 0), card.get("training_seconds", 0.0)
+            seen, seconds = card.get("images_seen"), card.get("training_seconds")
+            if isinstance(seen, int) and isinstance(seconds, int | float):  # a card is free
+                return seen, seconds
         return 0, 0.0
 
     def finished(self) -> str | None:

@@ -402,6 +402,24 @@ FAULTS = (
             "processes.total(mean / processes.count,": "processes.total(mean,",
         },
     ),
+    *planted_in(
+        "hostile files",
+        "base/text_file.py",
+        "fuzz/test_hostile_texts.py",
+        {"        if levels == 0:": "        if levels == -1000:", "file.read(largest + 1)": "file.read(largest)"},
+    ),
+    *planted_in(
+        "hostile files",
+        "base/names.py",
+        "fuzz/test_hostile_pictures.py::test_a_class_name_never_leads_out_of_a_folder",
+        {" and name.isprintable()": ""},
+    ),
+    *planted_in(
+        "hostile files",
+        "workflows/info.py",
+        "fuzz/test_hostile_tensors.py::test_a_card_may_say_anything_but_steers_no_terminal",
+        {"Text(printable(found))": "Text(found)"},
+    ),
 )
 
 

@@ -1,12 +1,10 @@
 """`make fuzz` ends with what was done to each reader."""
 
-import os
-
-from fuzz.guard import ACCEPTED, REFUSED, TALLY
+from fuzz.guard import ACCEPTED, FUZZING, REFUSED, TALLY
 
 
 def pytest_terminal_summary(terminalreporter):
-    if not TALLY or "NOISETTE_FUZZ" not in os.environ:
+    if not (TALLY and FUZZING):
         return
     terminalreporter.section("hostile files")
     rows = [(name, found.total(), found[ACCEPTED], found[REFUSED]) for name, found in TALLY.items()]

@@ -14,8 +14,11 @@ from pathlib import Path
 from noisette.base.errors import Refusal
 from noisette.cli import main
 
+FUZZING = "NOISETTE_FUZZ" in os.environ
+"""Whether this is `make fuzz`: other files each time. In `make test` they are always the same few."""
+
 CASES = int(os.environ.get("NOISETTE_FUZZ", "20"))
-"""Hostile files for each reader."""
+"""Hostile files of each kind."""
 
 MEMORY = 192 * 2**20
 """Bytes that reading a file of a few kilobytes may take: its honest need, some tens of millions, and slack."""

@@ -8,11 +8,17 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from fuzz.guard import CASES, TALLY, guarded
+from fuzz.guard import CASES, FUZZING, TALLY, guarded
 from fuzz.mutations import byte_changes, changed, value_changes
 from fuzz.readers import READERS, Reader
 
-CASE = settings(max_examples=CASES, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+CASE = settings(
+    max_examples=CASES,
+    derandomize=not FUZZING,
+    deadline=None,
+    database=None,
+    suppress_health_check=list(HealthCheck),
+)
 
 
 def outcome(reader: Reader, content: bytes) -> str:

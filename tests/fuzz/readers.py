@@ -53,8 +53,8 @@ from noisette.workflows.recipes import RunConfig, read_run_config
 from noisette.workflows.report_samples import confused, measured
 from noisette.workflows.run_folder import read_table
 from noisette.workflows.sample_folder import read_record
+from noisette.workflows.settled import read_settled
 from noisette.workflows.sources import open_samples
-from noisette.workflows.train import _read_settled
 
 
 @dataclass(frozen=True, eq=False)
@@ -192,7 +192,7 @@ READERS: dict[str, Reader] = {
     "state's progress": of_header("state", "progress", lambda path: load_state(path, fresh_state())),
     "config.toml": plain("config.toml", to_plain(RunConfig(network=NETWORK)), as_toml, read_run_config),
     "metrics.jsonl": plain("metrics.jsonl", list(RECORDS), lines, read_log),
-    "run.json": plain("run.json", SETTLED, as_json, lambda path: (read_table(path), _read_settled(path))),
+    "run.json": plain("run.json", SETTLED, as_json, lambda path: (read_table(path), read_settled(path))),
     "evaluation.json": plain("evaluation.json", evaluation(), as_json, read_evaluation),
     "manifest.json": plain("manifest.json", manifest(), as_json, read_manifest),
     "samples.json": plain("samples.json", record_of_samples(), as_json, lambda path: read_record(path.parent)),

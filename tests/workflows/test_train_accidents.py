@@ -290,7 +290,7 @@ def test_ctrl_c_while_tensorboard_starts_leaves_a_run_that_goes_on(tmp_path, unb
         Path(folder).mkdir()
         raise KeyboardInterrupt
 
-    run._open_track = interrupted
+    run.board._make = interrupted
     with pytest.raises(KeyboardInterrupt):
         next(run.events())
     (out / "tensorboard").rmdir()

@@ -10,7 +10,6 @@ first alone reads and writes the folder.
 import contextlib
 import copy
 import dataclasses
-import json
 import math
 import platform
 import time
@@ -23,14 +22,13 @@ import torch
 
 import noisette
 from noisette.base.config import from_plain, require, to_plain
-from noisette.base.errors import NoisetteError, Refusal, one_line
+from noisette.base.errors import Refusal
 from noisette.base.files import remove_unfinished, require_writable, write_text, writing
 from noisette.base.lock import FolderLock, locked, unused
 from noisette.base.processes import Lost, join
 from noisette.base.progress import Progress, silent
 from noisette.base.seeds import generator
 from noisette.base.shapes import NO_CLASS
-from noisette.base.text_file import read_json
 from noisette.data.batches import Batch, Batches
 from noisette.data.checks import Report, check
 from noisette.data.datasets import load_data
@@ -55,12 +53,13 @@ from noisette.training.loop import (
 from noisette.training.manifest import Checkpoints
 from noisette.weights.inherit import inherit
 from noisette.weights.model_file import ModelFile, ModelSpec, load_model, save_model
+from noisette.workflows.board import Board
 from noisette.workflows.device import PRECISIONS, Precision, choose_device
 from noisette.workflows.model import BEST_FILE, LAST_FILE, Model, last, locate, weights_digest
 from noisette.workflows.recipes import RunConfig, first_difference, read_run_config, to_toml, without_horizon
+from noisette.workflows.settled import Settled, read_settled, write_settled
 
 SAVE_SECONDS = 60.0
-MOST_THREADS = 1024  # a file that asks for more would end the process
 PREVIEW_IMAGES, PREVIEW_CLASSES, PREVIEW_STEPS = 60, 20, 20
 CHECKPOINTS = "checkpoints"
 
@@ -93,28 +92,6 @@ class Stopped:
     """The caller asked to stop; the state is saved."""
 
     images_seen: int
-
-
-@dataclass(frozen=True)
-class Settled:
-    """What was chosen once on this machine and is kept, so that a resumed run equals the unbroken one.
-
-    On another number of processes it goes on with other threads, and equals the unbroken one to rounding.
-    """
-
-    device: str
-    processes: int
-    threads: int
-    precision: Precision
-    data_digest: str
-    init_digest: str | None
-    python: str
-    torch: str
-    noisette: str
-
-    def __post_init__(self) -> None:
-        require(self.processes >= 1, f"processes {self.processes}", "at least 1")
-        require(1 <= self.threads <= MOST_THREADS, f"threads {self.threads}", f"at least 1, at most {MOST_THREADS}")
 
 
 class Run:
@@ -201,8 +178,7 @@ class Run:
             load_state(self.checkpoints.newest, self.state)
         share_state(self.state, self.processes)
         self.plan = self._make_plan(report, network)
-        self._open_track = _tensorboard() if tensorboard else None
-        self.track: Any = None
+        self.board = Board(out) if tensorboard else None
 
     def _begin_from(self, model: str, network: UNet) -> None:
         """Give the network the weights of a model. Raises Refusal where they would mean something else."""
@@ -216,7 +192,7 @@ class Run:
         """What the run has settled, or what is settled now: the first process says, the others must find the same."""
         file, threads = self.out / "run.json", torch.get_num_threads()
         told = self.processes.by_first(
-            lambda: dataclasses.asdict(_read_settled(file)) if resumed and file.exists() else None
+            lambda: dataclasses.asdict(read_settled(file)) if resumed and file.exists() else None
         )
         self.begun_on: int | None = None
         if told is None:
@@ -317,15 +293,17 @@ class Run:
     def _events(self, stop: Callable[[], bool], lock: FolderLock) -> Iterator[Event | Stopped]:
         self._tidy()
         write_text(self.out / "config.toml", to_toml(self.config))
-        write_text(self.out / "run.json", json.dumps(dataclasses.asdict(self.settled), indent=1) + "\n")
+        write_settled(self.out / "run.json", self.settled)
         log = Log(self.out / "metrics.jsonl", self.state.progress)
         saved_at = time.monotonic()
         try:
-            self._start_track()
+            if self.board is not None:
+                self.board.open()
             for event in self._train():
                 lock.require_in_place()
                 log.write(event, self.state.progress.seconds)
-                self._track(event)
+                if self.board is not None:
+                    self.board.add(event)
                 if isinstance(event, Validated):
                     self._write_validated(event)
                 if not isinstance(event, Stepped) or time.monotonic() - saved_at > SAVE_SECONDS:
@@ -341,9 +319,8 @@ class Run:
             raise Diverged(f"{error}; last good checkpoint: {self._last_good()}") from error
         finally:
             log.close()
-            if self.track is not None:
-                with writing(self.out / "tensorboard"):
-                    self.track.close()
+            if self.board is not None:
+                self.board.close()
 
     def _train(self) -> Iterator[Event]:
         return train(
@@ -404,21 +381,6 @@ class Run:
         picture = preview(self.spec, _average(self.state), self.device)
         save_picture(picture, self.out / "samples" / f"{event.images_seen:09d}.png")
 
-    def _start_track(self) -> None:
-        if self._open_track is not None:
-            with writing(self.out / "tensorboard"):
-                self.track = self._open_track(str(self.out / "tensorboard"))
-
-    def _track(self, event: Event) -> None:
-        if self.track is None or isinstance(event, Finished):
-            return
-        with writing(self.out / "tensorboard"):
-            kind = "training" if isinstance(event, Stepped) else "validation"
-            self.track.add_scalar(f"loss/{kind}", event.loss, event.images_seen)
-            if isinstance(event, Stepped):
-                self.track.add_scalar("learning_rate", event.learning_rate, event.images_seen)
-                self.track.add_scalar("gradient_norm", event.gradient_norm, event.images_seen)
-
 
 def preview(spec: ModelSpec, network: UNet, device: torch.device) -> Any:
     """A small grid by class (of many the first), always of seed 0: the model's sampling defaults, at most PREVIEW_STEPS
@@ -433,13 +395,6 @@ def preview(spec: ModelSpec, network: UNet, device: torch.device) -> Any:
     model = Model("preview", ModelFile(spec, network, {}), device)
     images = last(model.snapshots(labels, 0, None, sampling)).denoised
     return grid_picture(to_uint8(images.cpu()), columns_for(count, shown), zoom=2)
-
-
-def _read_settled(path: Path) -> Settled:
-    try:
-        return from_plain(Settled, read_json(path, "run"), "settled")
-    except Refusal as error:
-        raise Refusal(f"{path} is not what a run has settled: {one_line(error)}") from error
 
 
 def _average(state: TrainState) -> UNet:
@@ -479,12 +434,3 @@ def _checkpoints(out: Path, held: bool) -> Checkpoints:
     """Those of a run; where it is held while they are looked at, no other process may be training it."""
     with locked(out) if held else contextlib.nullcontext():
         return Checkpoints(out / CHECKPOINTS)
-
-
-def _tensorboard() -> Any:
-    """What opens a log for TensorBoard in a folder: it writes at once, so only when training begins."""
-    try:
-        from torch.utils.tensorboard import SummaryWriter
-    except ImportError as error:
-        raise NoisetteError("--tensorboard needs the extra 'track': pip install 'noisette[track]'") from error
-    return SummaryWriter

@@ -96,7 +96,7 @@ def test_on_the_command_line(source, tmp_path, capsys):
     found = read_run_config(out / "config.toml")
     assert found.init == str(source)
     assert found.network == load_model(source).spec.network
-    assert found.training.learning_rate == 0.005  # of the recipe "few"
+    assert found.training.warmup_images == 500  # of the recipe "few"
     assert load_model(out / "last.safetensors").card["config"]["init"] == str(source)
     shutil.rmtree(out)
     assert main([*command, "--widths", "16"]) == 2

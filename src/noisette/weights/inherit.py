@@ -16,9 +16,9 @@ CLASS_TABLE = "embed_class.weight"
 def inherit(network: UNet, classes: Sequence[str], source: ModelFile) -> tuple[str, ...]:
     """Give `network`, made for images of `classes`, the weights of `source`; the classes that it knew are returned.
 
-    Only the class table is new: a class that the source knows by name keeps its row, any other begins as "no class",
-    so that at first it asks for whatever the source draws unasked. All else must fit to the last tensor. The size of
-    the images is free. Raises Refusal for another number of channels or another network.
+    Only the class table is new: a class that the source knows by name has its row, any other keeps the one it was born
+    with, which tells it from the rest from the first step on. All else must fit to the last tensor. The size of the
+    images is free. Raises Refusal for another number of channels or another network.
     """
     spec = source.spec
     require(
@@ -29,7 +29,9 @@ def inherit(network: UNet, classes: Sequence[str], source: ModelFile) -> tuple[s
     weights = source.network.state_dict()
     rows = weights[CLASS_TABLE]  # [classes + 1, E], the last is "no class"
     known = dict(zip(spec.classes, rows[:-1], strict=True))
-    weights[CLASS_TABLE] = torch.stack([*(known.get(name, rows[-1]) for name in classes), rows[-1]])
+    born = network.embed_class.weight.cpu()
+    own = [known.get(name, row) for name, row in zip(classes, born[:-1], strict=True)]
+    weights[CLASS_TABLE] = torch.stack([*own, rows[-1]])
     try:
         network.load_state_dict(weights, strict=True)
     except RuntimeError as error:

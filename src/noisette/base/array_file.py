@@ -43,19 +43,29 @@ def read_arrays(path: Path, kind: str, names: Sequence[str]) -> list[npt.NDArray
         raise Refusal(f"{path} is not a readable {kind}: {one_line(error)}") from None
 
 
+def read_header(member: zipfile.ZipExtFile, info: zipfile.ZipInfo) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+    """Shape, whether it is stored column by column, and type of the array that `member` begins with, which is `info`
+    of an archive.
+
+    Raises ValueError for Python objects, and for a header that is not of as many bytes as follow.
+    """
+    read = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+    version = np.lib.format.read_magic(member)
+    if version not in read:
+        raise ValueError(f"{info.filename} is of version {version}")
+    shape, by_columns, dtype = read[version](member)
+    if dtype.hasobject:
+        raise ValueError(f"{info.filename} holds Python objects, which are never unpickled")
+    follow = info.file_size - member.tell()
+    if min(shape, default=0) < 0 or math.prod(shape) * dtype.itemsize != follow:
+        raise ValueError(f"{info.filename} announces {dtype} {list(shape)} but {follow:,} bytes follow")
+    return shape, by_columns, dtype
+
+
 def _read(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> npt.NDArray[Any]:
-    """One member; raises ValueError, before its array is made, for a header that is not of as many bytes as follow."""
+    """One member; its header is looked at before its array is made."""
     with archive.open(info) as member:
-        read_header = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
-        version = np.lib.format.read_magic(member)
-        if version not in read_header:
-            raise ValueError(f"{info.filename} is of version {version}")
-        shape, _, dtype = read_header[version](member)
-        if dtype.hasobject:
-            raise ValueError(f"{info.filename} holds Python objects")
-        follow = info.file_size - member.tell()
-        if min(shape, default=0) < 0 or math.prod(shape) * dtype.itemsize != follow:
-            raise ValueError(f"{info.filename} announces {dtype} {list(shape)} but {follow:,} bytes follow")
+        read_header(member, info)
     with archive.open(info) as member:  # from its beginning, so that the checksum is compared
         array: npt.NDArray[Any] = np.lib.format.read_array(member, allow_pickle=False)
         return array

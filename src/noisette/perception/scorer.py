@@ -36,5 +36,5 @@ class ClassifierScorer:
         )
 
     def __call__(self, images: Images, /) -> Tensor:
-        logits, _ = self.network(images)
+        logits: Tensor = self.network(images)[0]
         return logits.log_softmax(1)

@@ -133,7 +133,7 @@ def draw(record: Record, path: Path) -> None:
             axes.axhline(1.0 if metric == "frechet" else cell_real(rows, metric), color="0.5", linestyle=":")
             axes.set_xticks(range(len(counts)), [f"{count:,} images" for count in counts])
             axes.set_title(title, loc="left")
-        panels[0].legend(fontsize=8, loc="lower left")
+        panels[-1].legend(fontsize=8, loc="upper left", bbox_to_anchor=(1, 1))
 
 
 def cell_real(rows: Iterable[Row], metric: str) -> float:

@@ -61,5 +61,13 @@ def test_what_ships():
     assert facts["data sets"] == ", ".join(DATASETS)
     assert facts["samplers"] == ", ".join(SAMPLERS)
     assert "quick" in facts["recipes"]
-    assert set(facts) == {"models", "recipes", "data sets", "samplers", "schedules", "parameterisations"}
+    assert set(facts) == {"models", "recipes", "data sets", "samplers", "schedules", "parameterisations", "classifiers"}
     assert all(found in printed(shipped_facts()) for found in facts.values())
+
+
+def test_where_copies_are_kept_and_how_much_room_they_take(tmp_path, monkeypatch):
+    monkeypatch.setenv("NOISETTE_CACHE", str(tmp_path / "cache"))
+    assert f"{tmp_path / 'cache'}, 0.0 MB" in shipped_facts()["on this machine"][0][1]
+    (tmp_path / "cache" / "sets").mkdir(parents=True)
+    (tmp_path / "cache" / "sets" / "images").write_bytes(bytes(1_200_000))
+    assert f"{tmp_path / 'cache'}, 1.2 MB" in shipped_facts()["on this machine"][0][1]

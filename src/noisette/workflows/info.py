@@ -8,6 +8,7 @@ from rich.text import Text
 
 from noisette.base.config import flatten
 from noisette.base.errors import printable
+from noisette.base.files import cache_folder
 from noisette.data.datasets import DATASETS
 from noisette.diffusion.noise import SCHEDULES
 from noisette.diffusion.precondition import PRECONDITIONS
@@ -15,6 +16,7 @@ from noisette.diffusion.samplers import SAMPLERS
 from noisette.models.unet import multiply_adds
 from noisette.weights.model_file import SamplingConfig
 from noisette.workflows.model import Model, shipped
+from noisette.workflows.perceive import shipped_perceptions
 from noisette.workflows.recipes import recipe_names
 
 Facts = list[tuple[str, str]]
@@ -48,16 +50,23 @@ def model_facts(model: Model) -> dict[str, Facts]:
 
 
 def shipped_facts() -> dict[str, Facts]:
-    """One table: the names of everything that ships."""
+    """The names of everything that ships, and where copies of data sets are kept."""
     names: dict[str, Iterable[str]] = {
         "models": shipped(),
+        "classifiers": shipped_perceptions(),
         "recipes": recipe_names(),
         "data sets": DATASETS,
         "samplers": SAMPLERS,
         "schedules": SCHEDULES,
         "parameterisations": PRECONDITIONS,
     }
-    return {"what ships": [(kind, ", ".join(found) or "none") for kind, found in names.items()]}
+    cache = cache_folder("")
+    size = sum(file.stat().st_size for file in cache.rglob("*") if file.is_file())
+    kept = f"{cache}, {size / 1e6:,.1f} MB; may be removed at any time, is made again when needed"
+    return {
+        "what ships": [(kind, ", ".join(found) or "none") for kind, found in names.items()],
+        "on this machine": [("cache", kept)],
+    }
 
 
 def show(tables: dict[str, Facts], console: Console) -> None:

@@ -12,8 +12,8 @@ one factor such that alpha_bar ends at 0.00635 whatever T is (at 500 both are th
 
 Then one trained model is drawn with several samplers at 1 to 500 evaluations of the network.
 
-Time on two cores: 5 x 100,000 images at 560 a second are 15 minutes; 400 digits of 8 whole chains (2,200 steps) and of
-4 x 888 evaluations are 2.3 million evaluations, 17 minutes in bfloat16 and 35 in float32.
+Time: 5 x 100,000 images of training; 400 digits of 8 whole chains (2,200 steps) and of 4 x 688 evaluations are 2.0
+million evaluations: half of what all seven studies take (see `bench`).
 """
 
 import dataclasses

@@ -30,6 +30,20 @@ def test_it_learns_what_it_has_not_seen(stripes, network, size):
     assert not classifier.training
 
 
+@pytest.mark.parametrize("network", NETWORKS)
+def test_it_learns_in_bfloat16_with_weights_in_float32(stripes, network):
+    def trained(precision):
+        classifier = Classifier(ClassifierConfig(network, 64), 1, 12, 16, 2)
+        list(fit(classifier, *stripes(), QUICK, precision))
+        return classifier
+
+    half, whole = trained(torch.bfloat16), trained(torch.float32)
+    images, labels = stripes(100, seed=1)
+    assert (read(half, images).guesses == labels).float().mean() > 0.95
+    assert all(weight.dtype == torch.float32 for weight in half.parameters())
+    assert not torch.equal(half.head.weight, whole.head.weight)
+
+
 def test_the_seed_decides_the_weights_and_nothing_else_does(stripes):
     def weights(seed, disturbed=0):
         torch.manual_seed(disturbed)

@@ -14,7 +14,7 @@ from noisette.data.images import ImageData, NoTestPart, to_model
 from noisette.data.split import split
 from noisette.perception.classifier import ClassifierConfig
 from noisette.perception.classifier_file import load_classifier
-from noisette.perception.fit import FitConfig
+from noisette.perception.fit import FitConfig, fit
 from noisette.perception.read import read
 from noisette.workflows.perceive import SHIPPED, load_perception, perceive, shipped_perceptions
 
@@ -110,13 +110,26 @@ def test_without_a_test_part_a_fifth_of_each_class_is_held_out(parts, tmp_path, 
 
 def noted(seen):
     """`fit` that notes what it is handed."""
-    from noisette.perception.fit import fit
 
-    def fit_noted(network, images, labels, config):
+    def fit_noted(network, images, labels, config, precision):
         seen.append((images, labels))
-        return fit(network, images, labels, config)
+        return fit(network, images, labels, config, precision)
 
     return fit_noted
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_it_trains_in_the_precision_that_the_processor_is_fast_in(parts, tmp_path, monkeypatch, dtype):
+    given = []
+    monkeypatch.setattr("noisette.workflows.perceive.choose_precision", lambda name, device: dtype)
+
+    def fit_noted(*args):
+        given.append(args[-1])
+        return fit(*args)
+
+    monkeypatch.setattr("noisette.workflows.perceive.fit", fit_noted)
+    assert made(tmp_path / "a.safetensors").card["precision"] == str(dtype).removeprefix("torch.")
+    assert given == [dtype]
 
 
 def test_each_epoch_is_told(parts, tmp_path):

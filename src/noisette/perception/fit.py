@@ -68,11 +68,18 @@ class ImagesByRow(Protocol):
     def __getitem__(self, rows: Tensor) -> Images: ...
 
 
-def fit(classifier: Classifier, images: ImagesByRow, labels: Labels, config: FitConfig) -> Iterator[Fitted]:
+def fit(
+    classifier: Classifier,
+    images: ImagesByRow,
+    labels: Labels,
+    config: FitConfig,
+    precision: torch.dtype = torch.float32,
+) -> Iterator[Fitted]:
     """Bear the classifier's weights and train them on images [N, C, H, W] in [-1, 1]; yield after each epoch.
 
-    The same seed gives the same weights on the same machine with as many threads. Ends in evaluation mode. Raises
-    Refusal for fewer than 2 images, NoisetteError when the loss is no longer finite.
+    precision: of the products within; with bfloat16 the weights, the norms and the loss stay in float32. The same seed
+    gives the same weights on the same machine with as many threads. Ends in evaluation mode. Raises Refusal for fewer
+    than 2 images, NoisetteError when the loss is no longer finite.
     """
     require(len(images) >= 2, f"{len(images)} images to train on", "at least 2")
     classifier.initialise(generator(config.seed, "weights"))
@@ -89,8 +96,9 @@ def fit(classifier: Classifier, images: ImagesByRow, labels: Labels, config: Fit
         for step, rows in enumerate(torch.split(order[: steps * batch], batch)):
             done = (epoch * steps + step + 0.5) / (epochs * steps)
             optimizer.param_groups[0]["lr"] = config.learning_rate * min(done / 0.2, (1 - done) / 0.8)
-            logits, _ = classifier(augment(images[rows], config, augmentation).to(device))
-            loss = F.cross_entropy(logits, labels[rows].to(device), label_smoothing=config.smoothing)
+            with torch.autocast(device.type, precision, enabled=precision != torch.float32):
+                logits, _ = classifier(augment(images[rows], config, augmentation).to(device))
+            loss = F.cross_entropy(logits.float(), labels[rows].to(device), label_smoothing=config.smoothing)
             optimizer.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()

@@ -27,7 +27,7 @@ from noisette.perception.classifier import Classifier, ClassifierConfig
 from noisette.perception.classifier_file import ClassifierFile, ClassifierSpec, load_classifier, save_classifier
 from noisette.perception.fit import FitConfig, Fitted, fit
 from noisette.perception.read import read
-from noisette.workflows.device import choose_device
+from noisette.workflows.device import choose_device, choose_precision
 
 SHIPPED = resources.files("noisette.perception") / "shipped"
 STORED = torch.float16
@@ -88,7 +88,8 @@ def perceive(
 
     network = spec.new_network().to(chosen)
     begun = time.process_time()
-    for fitted in fit(network, train, train.labels, fitting):
+    precision = choose_precision("auto", chosen)
+    for fitted in fit(network, train, train.labels, fitting, precision):
         progress(fitted)
     card = {
         "data": data.name,
@@ -97,6 +98,7 @@ def perceive(
         "training_images": len(train),
         "command": command,
         "device": str(chosen),
+        "precision": str(precision).removeprefix("torch."),
         "threads": torch.get_num_threads(),
         "training_seconds": round(fitted.seconds, 1),
         "training_cpu_seconds": round(time.process_time() - begun, 1),

@@ -3,11 +3,12 @@
 Nothing is unpickled.
 """
 
+import io
 import math
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -43,7 +44,7 @@ def read_arrays(path: Path, kind: str, names: Sequence[str]) -> list[npt.NDArray
         raise Refusal(f"{path} is not a readable {kind}: {one_line(error)}") from None
 
 
-def read_header(member: zipfile.ZipExtFile, info: zipfile.ZipInfo) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+def read_header(member: io.BufferedIOBase | IO[bytes], info: zipfile.ZipInfo) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
     """Shape, whether it is stored column by column, and type of the array that `member` begins with, which is `info`
     of an archive.
 

@@ -63,6 +63,21 @@ def tiny_model():
 
 
 @pytest.fixture(scope="session")
+def tiny_clip(tmp_path_factory):
+    """Writes a tiny checkpoint of made-up weights in the hub's format, once of each form; do not change it."""
+    made = {}
+
+    def make(kind="clip", channels=3, side=16):
+        from tiny_clip import write_tiny_clip
+
+        if (kind, channels, side) not in made:
+            made[kind, channels, side] = write_tiny_clip(tmp_path_factory.mktemp(kind), kind, channels, side)
+        return made[kind, channels, side]
+
+    return make
+
+
+@pytest.fixture(scope="session")
 def report_run(tmp_path_factory):
     """The folder of a tiny finished run on the digits that ship. Copy it before you change it."""
     from noisette.diffusion.objective import DiffusionConfig

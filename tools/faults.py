@@ -155,6 +155,34 @@ FAULTS = (
         },
     ),
     *planted_in(
+        "clip",
+        "perception/clip_pixels.py",
+        "perception/test_clip.py::test_pixels_are_those_of_the_librarys_own_way",
+        {
+            "x = (images + 1) / 2": "x = images",
+            "mode=self.way": "mode='bilinear'",
+            "x.expand(-1, self.channels, -1, -1) - mean": "x.expand(-1, self.channels, -1, -1)",
+            "(self.size, longer) if height <= width": "(longer, self.size) if height <= width",
+            "math.ceil(max(0, down) / 2)": "max(0, down)",
+        },
+    ),
+    *planted_in(
+        "clip",
+        "perception/clip.py",
+        "perception/test_clip.py::test_texts_of_one_prompt_are_averaged_and_a_text_is_the_same_in_any_company",
+        {
+            "self.of_texts(group).mean(0)": "self.of_texts(group)[0]",
+            "/ (temperature or 1.0)": "* (temperature or 1.0)",
+            'padding="max_length", max_length=longest': "padding=True",
+        },
+    ),
+    *planted_in(
+        "clip",
+        "perception/prompts.py",
+        "perception/test_prompts.py",
+        {"name + prompt[end:]": "name"},
+    ),
+    *planted_in(
         "oracles",
         "diffusion/oracles.py",
         "diffusion/test_oracles.py",

@@ -1,23 +1,19 @@
 """Data sets of the hub. The datasets library finds them in a folder here as it would there, and once on a server of
 this machine that answers as the hub does; no network is needed."""
 
-import hashlib
 import io
 import json
 import os
 import shutil
 import subprocess
 import sys
-import threading
-from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+from loopback_hub import Hub, serving
 from noisette.base.errors import NoisetteError, Refusal
 from noisette.base.files import cache_folder
 from noisette.data import hub as module
@@ -101,63 +97,10 @@ def test_a_missing_extra_is_named(hub, monkeypatch):
 # Over HTTP ----------------------------------------------------------------------------------------
 
 
-class Hub(BaseHTTPRequestHandler):
-    """The few routes that the library asks of the hub, for the data set owner/name of the files in `root`."""
-
-    protocol_version = "HTTP/1.1"
-    root: Path
-    asked: list[str]
-    api, revision = "/api/datasets/owner/name", "a" * 40
-
-    def do_GET(self) -> None:
-        path = self.path.partition("?")[0]
-        self.asked.append(path)
-        files = sorted(file for file in self.root.rglob("*") if file.is_file())
-        if path in (self.api, f"{self.api}/revision/{self.revision}"):
-            siblings = [{"rfilename": file.relative_to(self.root).as_posix()} for file in files]
-            return self.answer({"id": "owner/name", "sha": self.revision, "tags": [], "siblings": siblings})
-        if path.startswith(f"{self.api}/tree/{self.revision}"):
-            folder = self.root / path.removeprefix(f"{self.api}/tree/{self.revision}").lstrip("/")
-            return self.answer([self.entry(each) for each in sorted(folder.iterdir())])
-        file = self.root / path.rpartition(f"/resolve/{self.revision}/")[2].lstrip("/")
-        if path.startswith("/datasets/owner/name/") and file.is_file():
-            return self.answer(file.read_bytes())
-        absent = "EntryNotFound" if "owner/name" in path else "RepoNotFound"
-        return self.answer({"error": "absent"}, 404, {"X-Error-Code": absent})
-
-    do_HEAD = do_GET  # noqa: N815 - the name is http.server's
-
-    def entry(self, path: Path) -> dict[str, object]:
-        name, size = path.relative_to(self.root).as_posix(), path.stat().st_size
-        return {"type": "file" if path.is_file() else "directory", "path": name, "oid": "0" * 40, "size": size}
-
-    def answer(self, content: object, status: int = 200, more: dict[str, str] | None = None) -> None:
-        body = content if isinstance(content, bytes) else json.dumps(content).encode()
-        headers = {"ETag": f'"{hashlib.sha1(body).hexdigest()}"', "X-Repo-Commit": self.revision} | (more or {})
-        if (asked := self.headers.get("Range")) and status == 200:
-            first, last = (int(number) for number in asked.removeprefix("bytes=").split("-"))
-            headers["Content-Range"] = f"bytes {first}-{min(last, len(body) - 1)}/{len(body)}"
-            body, status = body[first : last + 1], 206
-        self.send_response(status)
-        for name, value in {**headers, "Content-Length": str(len(body))}.items():
-            self.send_header(name, value)
-        self.end_headers()
-        if self.command == "GET":
-            self.wfile.write(body)
-
-    def log_message(self, *_: object) -> None:
-        """Nothing: the tests' output stays readable."""
-
-
 @pytest.fixture
-def server(tmp_path) -> Iterator[str]:
-    Hub.root, Hub.asked = tmp_path / "remote", []
-    with ThreadingHTTPServer(("127.0.0.1", 0), Hub) as found:
-        thread = threading.Thread(target=found.serve_forever, args=(0.01,))
-        thread.start()
-        yield f"http://127.0.0.1:{found.server_port}"
-        found.shutdown()
-        thread.join()
+def served(tmp_path):
+    with serving(Hub, tmp_path / "remote") as variables:
+        yield variables
 
 
 ASK = """
@@ -174,7 +117,7 @@ except Refusal as error:
 """
 
 
-def test_the_hub_is_asked_in_its_own_words(server, tmp_path):
+def test_the_hub_is_asked_in_its_own_words(served, tmp_path):
     features = {"image": {"_type": "Image"}, "label": {"_type": "ClassLabel", "names": ["cat", "dog"]}}
     for split, greys in (("train", (10, 20)), ("test", (30,))):
         rows = []
@@ -186,10 +129,9 @@ def test_the_hub_is_asked_in_its_own_words(server, tmp_path):
         told = {"huggingface": json.dumps({"info": {"features": features}})}
         (Hub.root / "data").mkdir(parents=True, exist_ok=True)
         pq.write_table(table.replace_schema_metadata(told), Hub.root / f"data/{split}-00000-of-00001.parquet")
-    own = {"HF_ENDPOINT": server, "HF_HUB_OFFLINE": "0", "HF_HOME": str(tmp_path / "home"), "NO_PROXY": "127.0.0.1"}
     done = subprocess.run(
         [sys.executable, "-c", ASK],
-        env={**os.environ, **own, "HF_HUB_DISABLE_XET": "1", "NOISETTE_CACHE": str(tmp_path / "cache")},
+        env={**os.environ, **served, "NOISETTE_CACHE": str(tmp_path / "cache")},
         cwd=tmp_path,
         capture_output=True,
         text=True,

@@ -1,7 +1,7 @@
 """How likely each of some prompts is for an image: what a classifier and a CLIP model are alike in."""
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from torch import Tensor
 
@@ -10,6 +10,7 @@ from noisette.base.shapes import Images
 from noisette.perception.classifier import Classifier
 
 
+@runtime_checkable
 class Scorer(Protocol):
     """images [B, C, H, W] in [-1, 1] -> log-probabilities [B, P], one a prompt; differentiable in the images."""
 

@@ -44,7 +44,9 @@ def read_arrays(path: Path, kind: str, names: Sequence[str]) -> list[npt.NDArray
         raise Refusal(f"{path} is not a readable {kind}: {one_line(error)}") from None
 
 
-def read_header(member: io.BufferedIOBase | IO[bytes], info: zipfile.ZipInfo) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+def read_header(
+    member: io.BufferedIOBase | IO[bytes], info: zipfile.ZipInfo
+) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
     """Shape, whether it is stored column by column, and type of the array that `member` begins with, which is `info`
     of an archive.
 

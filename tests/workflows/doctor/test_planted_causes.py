@@ -191,6 +191,19 @@ def test_the_advice_for_a_short_chain_mends_it(steps, healthy, data):
     assert longer == 500
 
 
+def test_a_chain_that_sampling_starts_on_counts_even_where_training_went_further(healthy, data):
+    short = {**CHAIN, "table_steps": 100, "training_levels": "log-normal"}
+    sick = with_config(diffusion=short, sampling={"steps": 50})(healthy, data)
+    assert "alpha-bar 0.364" in diagnose(sick)["noise never pure"].evidence[0]
+    assert "noise never pure" not in diagnose(with_config(sampling={"grid": "karras"})(sick, data))
+
+
+def test_next_to_no_rate_is_suspected_though_other_weights_learned_beside_it(healthy, data):
+    found = diagnose(with_course(rate=lambda rate: np.full_like(rate, 1e-6))(healthy, data))
+    assert [(name, seen.sure) for name, seen in found.items()] == [("learning rate too low", "suspected")]
+    assert diagnose(with_course(rate=lambda rate: np.full_like(rate, 1e-3))(healthy, data)) == {}
+
+
 def test_pictures_of_one_colour_explain_that_their_labels_disagree(healthy, data):
     sick = with_pixels(lambda images: blackened(images, every=2))(healthy, data)
     assert mislabelled(sick) is not None

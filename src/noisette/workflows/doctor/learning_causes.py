@@ -17,6 +17,8 @@ JUMPED = 3.0
 """Times the first loss, of a network that returns 0."""
 FAR = 10.0
 """Times the size of the weights at birth."""
+FAR_BELOW = 1000
+"""Times the usual rate: whatever the figures show, nobody means so little."""
 LITTLE_MOVED = 0.05
 """Of the size of the weights at birth. A network that learns moves by a third and more."""
 NOTHING_LEARNED = 0.95
@@ -123,7 +125,8 @@ def rate_too_low(evidence: Evidence) -> Diagnosis | None:
         lines.append(f"{len(course.rate):,} steps moved the weights by {percent(moved)} of their size at birth")
     if linear:
         lines.append(f"the loss still fell at an even pace at the end: {first:.4g}, {middle:.4g}, {last:.4g} by thirds")
-    if not linear and (moved is None or moved > LITTLE_MOVED) and nothing_learned(evidence) is None:
+    shown = linear or (moved is not None and moved <= LITTLE_MOVED) or nothing_learned(evidence) is not None
+    if not shown and highest > usual / FAR_BELOW:  # muon's rate may be next to nothing while adamw learns beside it
         return None
     sure = FOUND if moved is not None and moved <= LITTLE_MOVED else SUSPECTED
     if highest < training.learning_rate / 2 and training.learning_rate > usual / 10:

@@ -26,6 +26,8 @@ def not_pure_noise(evidence: Evidence) -> Diagnosis | None:
     diffusion = evidence.config.diffusion
     level = trained_range(diffusion)[1]
     if diffusion.is_chain():
+        if evidence.config.sampling.grid == TRAINED:  # it starts where the table does, wherever training went
+            level = min(level, float(diffusion.table()[0]))
         left, name = 1 / (1 + level**2), "alpha-bar"
     else:
         contents = evidence.data.report.contents if evidence.data else None
@@ -36,7 +38,7 @@ def not_pure_noise(evidence: Evidence) -> Diagnosis | None:
     lines = (
         f"schedule {diffusion.schedule}, {diffusion.table_steps} steps, ends at noise level {level:.4g}: "
         f"{name} {left:.3g}",
-        f"there {percent(left)} of the variance is still image, which training leaned on; sampling starts without it",
+        f"there {percent(left)} of the variance is still image, and sampling starts without it",
     )
     return Diagnosis(FOUND if left > NEARLY_PURE else SUSPECTED, lines, _longer(diffusion))
 

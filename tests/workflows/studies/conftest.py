@@ -64,7 +64,7 @@ def laboratory(tmp_path, monkeypatch):
         return replace(found, network=network, training=training)
 
     monkeypatch.setattr(module, "load_recipe", recipe)
-    monkeypatch.setattr(module, "SHORT", Effort("demo", 128, 32, 60, 60, (1, 3), (0.5, 1.0)))
+    monkeypatch.setattr(module, "SHORT", Effort("demo", 128, 160, 32, 60, 60, (1, 3), (0.5, 1.0)))
     monkeypatch.setattr(finding, "save_figure", lambda figure, stem: stem.with_suffix(".png").touch())
     monkeypatch.chdir(tmp_path)
     return tmp_path

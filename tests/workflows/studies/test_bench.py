@@ -82,8 +82,8 @@ def test_the_laboratory_is_the_quick_network_on_a_chain_that_predicts_noise(benc
 
 
 def test_full_and_short_differ_as_promised():
-    assert (FULL.recipe, FULL.images, FULL.batch_size) == ("quick", 100_000, 64)
-    assert FULL.images >= 4 * SHORT.images
+    assert (FULL.recipe, FULL.images, FULL.chain_images, FULL.batch_size) == ("quick", 64_000, 100_000, 64)
+    assert FULL.images >= 3 * SHORT.images
     assert FULL.digits > FULL.chain_digits > SHORT.chain_digits
     assert max(FULL.evaluations) == 500
     assert FULL.milestones[-1] == SHORT.milestones[-1] == 1.0

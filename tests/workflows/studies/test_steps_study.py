@@ -9,7 +9,7 @@ import torch
 from noisette.diffusion.noise import signal_left
 from noisette.diffusion.sample import Snapshot
 from noisette.workflows.model import load
-from noisette.workflows.recipes import load_recipe
+from noisette.workflows.recipes import load_recipe, read_run_config
 from noisette.workflows.studies import steps as module
 from noisette.workflows.studies.bench import Bench
 from noisette.workflows.studies.steps import noised_and_back, paragraph, study, tables
@@ -80,6 +80,9 @@ def test_the_study_compares_lengths_and_samplers_once(request_for, trains, never
     assert all(bench.cells[key]["model"] == own_model for key in sweep)
     assert [len(table.rows) for table in found.tables] == [9, 8]
     assert sorted(entry.name for entry in (bench.out / "runs").iterdir()) == sorted(chains)
+    trained = {read_run_config(bench.out / "runs" / name / "config.toml").training.images for name in chains}
+    assert trained == {bench.effort.chain_images}
+    assert bench.effort.chain_images != bench.effort.images
 
     again = Bench(request, never_trains)
     monkeypatch.setattr(again, "drawn", lambda *_: pytest.fail("drawn again"))

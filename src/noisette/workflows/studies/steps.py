@@ -73,7 +73,7 @@ def study(bench: Bench) -> Finding:
     bench.plan(len(diffusions) + len(LENGTHS) + len(sweep))
 
     def model(name: str) -> Model:
-        return bench.trained(name, bench.laboratory(diffusions[name]))
+        return bench.trained(name, bench.laboratory(diffusions[name], bench.effort.chain_images))
 
     def drawn(key: str, name: str, sampling: SamplingConfig) -> Mapping[str, Any]:
         chosen = bench.given if key in sweep and bench.given else model(name)

@@ -155,6 +155,21 @@ FAULTS = (
         },
     ),
     *planted_in(
+        "guidance",
+        "guidance/steer.py",
+        "guidance/test_steer.py",
+        {
+            "noise_level**2 * scale": "noise_level * scale",
+            "log_probability(denoised, asked).sum(), x)": "log_probability(denoised, asked).sum(), denoised)",
+            "not low <= noise_level <= high": "not low < noise_level < high",
+            ".flatten(1).mean(1)": ".flatten(1).mean(1).mean().expand(len(noisy))",
+            ".flatten(1).mean(1).sqrt()": ".flatten(1).sum(1).sqrt()",
+            ".clamp(max=1)": ".clamp(max=2)",
+            ".where(size.isfinite(), 0)": ".where(size >= 0, 0)",
+            "denoised.detach() + kept": "noisy + kept",
+        },
+    ),
+    *planted_in(
         "clip",
         "perception/clip_pixels.py",
         "perception/test_clip.py::test_pixels_are_those_of_the_librarys_own_way",

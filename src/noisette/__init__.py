@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from noisette.diffusion.samplers import SAMPLERS, make_sampler
     from noisette.guidance.clamp import clamp
     from noisette.guidance.free import free
+    from noisette.guidance.steer import steer
     from noisette.report.pictures import grid_picture, save_film, save_picture
     from noisette.weights.model_file import SamplingConfig
     from noisette.workflows.model import Model, load
@@ -58,6 +59,7 @@ __all__ = [
     "save_film",
     "save_picture",
     "start_image",
+    "steer",
     "to_model",
     "to_uint8",
     "unit_variance",
@@ -73,6 +75,7 @@ _HOMES = {
     "diffusion.samplers": "SAMPLERS make_sampler",
     "guidance.clamp": "clamp",
     "guidance.free": "free",
+    "guidance.steer": "steer",
     "report.pictures": "grid_picture save_film save_picture",
     "weights.model_file": "SamplingConfig",
     "workflows.model": "Model load",

@@ -389,6 +389,17 @@ FAULTS = (
         },
     ),
     *planted_in(
+        "calibration",
+        "evaluation/calibration.py",
+        "evaluation/test_calibration.py",
+        {
+            "(sure * bins).ceil().long().clamp(1, bins) - 1": "(sure * bins).floor().long().clamp(0, bins - 1)",
+            "abs(sure - right) * count": "(sure - right) * count",
+            "((logits / temperature).softmax(1) * logits)": "(logits.softmax(1) * logits)",
+            "(log_probabilities / temperature).log_softmax(1)": "(log_probabilities * temperature).log_softmax(1)",
+        },
+    ),
+    *planted_in(
         "intervals",
         "evaluation/intervals.py",
         "evaluation/test_intervals.py",

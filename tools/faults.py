@@ -165,7 +165,7 @@ FAULTS = (
             ".flatten(1).mean(1)": ".flatten(1).mean(1).mean().expand(len(noisy))",
             ".flatten(1).mean(1).sqrt()": ".flatten(1).sum(1).sqrt()",
             ".clamp(max=1)": ".clamp(max=2)",
-            ".where(size.isfinite(), 0)": ".where(size >= 0, 0)",
+            ".where(size.isfinite(), 0)": ".nan_to_num(1.0)",
             "denoised.detach() + kept": "noisy + kept",
         },
     ),

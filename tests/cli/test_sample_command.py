@@ -13,6 +13,7 @@ from noisette.cli import main
 from noisette.weights.model_file import save_model
 from noisette.workflows.model import load
 from noisette.workflows.sample_files import WRITERS, write_arrays
+from noisette.workflows.steering import SteeringConfig
 
 
 @pytest.fixture
@@ -48,6 +49,14 @@ def test_the_last_line_says_what_was_done(folder, capsys):
     )  # 3 steps, both halves
     assert (folder / "samples.png").exists()
     assert (folder / "film.gif").exists()
+
+
+def test_a_prompt_leads_a_drawing(folder, capsys, tiny_clip):
+    flags = ["--steer", str(tiny_clip()), "--prompt", "A handwritten number two", "--count", "4", "--out", "led.npz"]
+    assert main(["sample", "model.safetensors", *flags]) == 0
+    assert capsys.readouterr().out.splitlines()[-1].startswith("4 images in ")
+    with np.load("led.npz") as arrays:
+        assert arrays["labels"].tolist() == [-1] * 4
 
 
 FOLDER = ["sample", "model.safetensors", "--per-class", "50", "--out", "many", "--files", "npz"]
@@ -128,10 +137,12 @@ def test_labels_have_commas_or_blanks(folder, monkeypatch, labels):
 def test_every_flag_arrives(folder, monkeypatch):
     flags = (
         "--count 9 --index 3,4 --seed -2 --out a.npz --eta 0.5 --steps 4 --grid flow "
-        "--guidance-scale 3 --guidance-from 0.5 --guidance-to 2 --clamp --clamp-quantile 0.9"
+        "--guidance-scale 3 --guidance-from 0.5 --guidance-to 2 --clamp --clamp-quantile 0.9 "
+        "--steer clip --prompt two --against one,zero --steer-scale 4 --steer-from 0.2 --steer-to 9 --steer-limit 0.5"
     )
     request = asked(monkeypatch, *flags.split())
     assert (request.count, request.index, request.seed, str(request.out)) == (9, (3, 4), -2, "a.npz")
+    assert request.steering == SteeringConfig("clip", "two", ("one", "zero"), 4.0, 0.2, 9.0, 0.5)
     found = dataclasses.asdict(request.sampling)
     assert found == {
         "sampler": "ddim",

@@ -1,7 +1,7 @@
 """A model to sample from: by the name that ships, a run folder or a file."""
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -35,6 +35,8 @@ class Model:
     name: str
     file: ModelFile
     device: torch.device
+    guide: Callable[[Denoiser], Denoiser] | None = None
+    """Guides the denoiser further: around classifier-free guidance, within the clamp."""
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -74,6 +76,7 @@ class Model:
             sampling.guidance_scale if self.classes else 1.0,  # without classes both halves would be the same
             (sampling.guidance_from, sampling.guidance_to),
         )
+        guided = self.guide(guided) if self.guide else guided
         return clamp(guided, quantile=sampling.clamp_quantile) if sampling.clamp else guided
 
     def snapshots(

@@ -11,6 +11,7 @@ from noisette.workflows.model import Model
 from noisette.workflows.sample_files import Shard, write_arrays
 from noisette.workflows.sample_folder import sample_to_folder
 from noisette.workflows.sample_request import Asked, SampleRequest
+from noisette.workflows.steering import steered
 
 MOST_BYTES = 2**30
 COPIES = 3
@@ -28,14 +29,16 @@ def sample_to(
 
     A folder is streamed to and may be gone on with (`sample_to_folder`): `stop` is asked after each step, and of the
     processes that torchrun starts each draws its share. Raises Refusal before drawing for a label, an index or a number
-    of steps that the model does not have, for a place that cannot be written, and for more images than one file holds.
+    of steps that the model does not have, for a judge or a prompt that cannot lead it, for a place that cannot be
+    written, and for more images than one file holds.
     """
     asked = request.asked(model)
+    model, judge = steered(model, request.steering)
     model.file.spec.sampling_grid(request.sampling)  # refuses steps that the model does not have
     if request.film is not None:
         require_writable(request.film)
     if request.writes_folder():
-        return sample_to_folder(model, request, asked, progress, stop, *rank_and_count())
+        return sample_to_folder(model, request, asked, progress, stop, *rank_and_count(), judge)
     processes = rank_and_count()[1]
     require(processes == 1, f"{processes} processes for the one file {request.out}", "a folder, whose name has no dot")
     _check_fits_memory(model, request, asked)

@@ -29,6 +29,7 @@ from noisette.workflows.model import BATCH, Model, file_digest
 from noisette.workflows.recipes import first_difference
 from noisette.workflows.sample_files import WRITERS, Shard, check_has_library, picture_name, shard_place
 from noisette.workflows.sample_request import Asked, Files, SampleRequest, finite
+from noisette.workflows.steering import SteeringConfig
 
 SHARD_IMAGES, SHARD_BYTES = 1000, 64 * 2**20
 """A shard has at most so many images, of at most so many bytes of pixels: all that is held in memory, and lost by a
@@ -63,6 +64,9 @@ class FolderRecord:
     """Which images of the command these are; empty: all."""
     model: str
     noisette: str
+    steering: SteeringConfig = SteeringConfig()
+    judge_digest: str = ""
+    """SHA-256 (hex) of the judge that led the drawing; empty: none did."""
     finished: bool = False
 
     def __post_init__(self) -> None:
@@ -117,15 +121,16 @@ def sample_to_folder(
     stop: Callable[[], bool] = lambda: False,
     process: int = 0,
     processes: int = 1,
+    judge_digest: str = "",
 ) -> Sampled:
     """Draw the shards that the folder lacks; of many processes each draws every `processes`-th, from its own number on.
 
     progress is told (images done, images in all) of this process's share after each step. `stop` is asked after each
-    step: when true, the shard that is being drawn is given up. Raises Refusal before drawing for a folder that holds
-    anything else, and for files that cannot be written here.
+    step: when true, the shard that is being drawn is given up. judge_digest: of what leads the model.
+    Raises Refusal before drawing for a folder that holds anything else, and for files that cannot be written here.
     """
     check_has_library(request.files)
-    record, out = _record(model, request, asked), request.out
+    record, out = _record(model, request, asked, judge_digest), request.out
     finished = _begin(out, record)
     there = shards_there(out, record)
     share = range(process, record.shards, processes)
@@ -200,7 +205,7 @@ def read_record(out: Path) -> FolderRecord:
         raise Refusal(f"{path} is not a record of samples: {one_line(error)}") from error
 
 
-def _record(model: Model, request: SampleRequest, asked: Asked) -> FolderRecord:
+def _record(model: Model, request: SampleRequest, asked: Asked, judge_digest: str = "") -> FolderRecord:
     channels, height, width = model.shape
     fit = SHARD_BYTES // (channels * height * width)
     return FolderRecord(
@@ -222,6 +227,8 @@ def _record(model: Model, request: SampleRequest, asked: Asked) -> FolderRecord:
         request.index,
         model.name,
         noisette.__version__,
+        request.steering,
+        judge_digest,
     )
 
 
@@ -247,7 +254,7 @@ def _begin(out: Path, record: FolderRecord) -> bool:
 
 
 def _write_record(out: Path, record: FolderRecord) -> None:
-    plain = to_plain(record) | {"sampling": finite(record.sampling)}
+    plain = to_plain(record) | {"sampling": finite(record.sampling), "steering": finite(record.steering)}
     write_text(out / RECORD, json.dumps(plain, indent=1, allow_nan=False) + "\n")
 
 

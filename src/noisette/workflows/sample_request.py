@@ -12,6 +12,7 @@ from noisette.base.shapes import NO_CLASS
 from noisette.report.pictures import check_film_name
 from noisette.weights.model_file import SamplingConfig
 from noisette.workflows.model import Model
+from noisette.workflows.steering import SteeringConfig
 
 Files = Literal["png", "npz", "parquet"]
 
@@ -58,6 +59,7 @@ class SampleRequest:
     command on the same folder goes on where it stopped."""
     files: Files = "png"
     """What a folder holds: single pictures, or shards of .npz or of parquet (which the datasets library loads)."""
+    steering: SteeringConfig = SteeringConfig()
     film: Path | None = None
     """Also film the denoising (.gif, .png, .apng or .webp): noisy on the left, the model's estimate on the right."""
 
@@ -67,6 +69,8 @@ class SampleRequest:
             require(value is None or value >= 1, f"{name} {value}", "at least 1")
         require(-(2**63) <= self.seed < 2**63, f"seed {self.seed}", "a number of at most 63 bits")
         require(len(set(self.index)) == len(self.index), "an index given twice", "each image once")
+        led = self.steering.steer is not None and self.steering.by_class
+        require(not led or self.count is None, "count, images of no class, led to their class", "--prompt and a text")
         suffix = self.out.suffix.lower()
         if not (self.writes_folder() or suffix in (".png", ".npz")):
             raise Refusal(f"output {str(self.out)!r}: expected .png, .npz or a folder, whose name has no dot")
@@ -102,6 +106,6 @@ class SampleRequest:
         return Asked(self.index or range(images), labels, classes)
 
 
-def finite(sampling: SamplingConfig) -> dict[str, Any]:
+def finite(settings: SamplingConfig | SteeringConfig) -> dict[str, Any]:
     """The settings as plain values; what is infinite is left out, for JSON has no word for it."""
-    return {name: value for name, value in to_plain(sampling).items() if value != math.inf}
+    return {name: value for name, value in to_plain(settings).items() if value != math.inf}

@@ -82,6 +82,8 @@ def open_folder(out: Path) -> Samples:
     labels = np.array(record.asked.labels(index), np.int64)
     _check_labels(out, labels)
     facts = {"model_digest": record.model_digest, "seed": record.seed, "sampling": finite(record.sampling)}
+    if record.steering.steer is not None:
+        facts |= {"steering": finite(record.steering), "judge_digest": record.judge_digest}
     source = {"name": str(out), "kind": "samples", **facts, "dtype": record.precision}
     return Samples(images, torch.from_numpy(labels), torch.tensor(index), source)
 

@@ -1,0 +1,140 @@
+"""Drawing that is led by a judge of images, a classifier or a CLIP model, towards a prompt or the class asked for."""
+
+import dataclasses
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from noisette.base.config import require
+from noisette.base.errors import unknown
+from noisette.base.shapes import NO_CLASS, Images, Labels
+from noisette.diffusion.precondition import Denoiser
+from noisette.guidance.steer import steer
+from noisette.perception.clip import load_clip
+from noisette.perception.prompts import TEMPLATE, class_prompts, is_template, with_rivals
+from noisette.perception.scorer import ClassifierScorer, Scorer
+from noisette.workflows.model import Model
+from noisette.workflows.perceive import load_perception
+
+CLASSIFIER = "classifier"
+SHIPPED_CLASSIFIER = "mnist"
+
+
+@dataclass(frozen=True)
+class SteeringConfig:
+    """What leads a drawing, where to, and how much."""
+
+    steer: str | None = None
+    """Lead the drawing by a judge: classifier (the one of digits that ships), a classifier's .safetensors file, a
+    folder with a CLIP or SigLIP model, or the name of one on the Hugging Face hub, owner/name."""
+    prompt: str | None = None
+    """What to lead to, the same for every image: "A handwritten number seven". With {label}, {word} or {digit} in it,
+    to the class of each image; left out, that is "A handwritten number {label}"."""
+    against: tuple[str, ...] = ()
+    """What else an image could be, in the words of a CLIP model; left out, the prompt with each other class in it."""
+    steer_scale: float = 10.0
+    """How often the judge's log-probability counts: 1 is Bayes' rule, 0 no steering."""
+    steer_from: float = 0.3
+    """Smallest noise level at which steering acts."""
+    steer_to: float = math.inf
+    """Largest noise level at which steering acts."""
+    steer_limit: float = 1.0
+    """The largest root mean square of what is added to an estimate, whose pixels lie in [-1, 1]."""
+
+    def __post_init__(self) -> None:
+        led = self.steer is not None
+        require(led or self.prompt is None, f"prompt {self.prompt!r} without a judge", "--steer and which one")
+        require(led or not self.against, "against without a judge", "--steer and which one")
+        require(self.prompt is not None or not self.against, "against without a prompt", "--prompt and what to lead to")
+        require(
+            math.isfinite(self.steer_scale) and self.steer_scale >= 0,
+            f"steer_scale {self.steer_scale}",
+            "a finite number of at least 0",
+        )
+        require(
+            0 <= self.steer_from < self.steer_to,
+            f"steer from {self.steer_from} to {self.steer_to}",
+            "two rising noise levels",
+        )
+        require(self.steer_limit > 0, f"steer_limit {self.steer_limit}", "a positive number")
+
+    @property
+    def by_class(self) -> bool:
+        """Whether each image is led to its own class."""
+        return self.prompt is None or is_template(self.prompt)
+
+
+@dataclass(frozen=True, eq=False)
+class Judge:
+    """A scorer, and which of its columns is asked for: that of each label, or of one prompt for all images.
+
+    digest: SHA-256 (hex) of what its scores depend on besides the prompts.
+    """
+
+    scorer: Scorer
+    columns: tuple[int, ...]
+    by_class: bool
+    digest: str
+
+    def __call__(self, images: Images, labels: Labels, /) -> Tensor:
+        """log p(asked | image) [B]; 0 for an image of no class where each is led to its own."""
+        scores = self.scorer(images)  # [B, P]
+        if not self.by_class:
+            return scores[:, self.columns[0]]
+        columns = torch.tensor(self.columns, device=labels.device)[labels.clamp(min=0)]
+        return scores.gather(1, columns[:, None])[:, 0] * (labels != NO_CLASS)
+
+
+def steered(model: Model, config: SteeringConfig) -> tuple[Model, str]:
+    """The model, led as `config` says, and the digest of the judge that leads it; without a judge the model itself.
+
+    Raises Refusal for a judge that does not exist, for a prompt or classes that it has no answer to, for a classifier
+    of images of another size, and for a model without classes where there is no prompt.
+    """
+    if config.steer is None:
+        return model, ""
+    if config.by_class:
+        require(len(model.classes) > 0, f"steering of {model.name}, a model without classes", "--prompt and a text")
+    of_classes = config.steer == CLASSIFIER or config.steer.endswith(".safetensors")
+    judge = _classifier(config, model) if of_classes else _clip(config, model)
+    interval = (config.steer_from, config.steer_to)
+
+    def guide(denoise: Denoiser) -> Denoiser:
+        return steer(denoise, judge, config.steer_scale, interval, config.steer_limit)
+
+    return dataclasses.replace(model, guide=guide), judge.digest
+
+
+def _classifier(config: SteeringConfig, model: Model) -> Judge:
+    require(not config.against, "against with a classifier", "a CLIP model: a classifier has but its classes")
+    name = SHIPPED_CLASSIFIER if config.steer == CLASSIFIER else config.steer or ""
+    file = load_perception(name, str(model.device))
+    spec, classes = file.spec, file.spec.classes
+    found, shape = (spec.channels, spec.height, spec.width), model.shape
+    require(found == shape, f"classifier {name} of images {list(found)}", f"{list(shape)}, those of {model.name}")
+    columns: tuple[int, ...]
+    if config.prompt is not None and not config.by_class:
+        columns = (with_rivals(config.prompt, classes)[1],)
+    else:
+        for wanted in model.classes:
+            if wanted not in classes:
+                raise unknown(f"class of classifier {name}", wanted, classes)
+        columns = tuple(map(classes.index, model.classes))
+    return Judge(ClassifierScorer(file.network, classes), columns, config.by_class, file.digest)
+
+
+def _clip(config: SteeringConfig, model: Model) -> Judge:
+    clip = load_clip(config.steer or "", model.device)
+    texts: tuple[str | tuple[str, ...], ...]
+    columns: tuple[int, ...]
+    if config.prompt is None or config.by_class:
+        texts = class_prompts(model.classes, (config.prompt or TEMPLATE,))
+        columns = tuple(range(len(texts)))
+    elif config.against:
+        texts, columns = (config.prompt, *config.against), (0,)
+    else:
+        texts, asked = with_rivals(config.prompt, model.classes)
+        columns = (asked,)
+    return Judge(clip.scorer(texts), columns, config.by_class, clip.digest)

@@ -69,9 +69,16 @@ def load_scorer(
     `class_prompts` do.
     """
     require(len(classes) >= 2, f"classes: {shortened(classes) or 'none'}", "at least 2 to tell apart")
-    if name == CLASSIFIER or name in shipped_perceptions() or name.endswith(".safetensors"):
-        return _classifier(SHIPPED_CLASSIFIER if name == CLASSIFIER else name, tuple(classes), shape, device)
+    if classifier := classifier_of(name):
+        return _classifier(classifier, tuple(classes), shape, device)
     return _clip(name, tuple(classes), shape, templates, bad, device)
+
+
+def classifier_of(name: str) -> str | None:
+    """The classifier that is meant, by its name or its file; None: a CLIP model is."""
+    if name == CLASSIFIER:
+        return SHIPPED_CLASSIFIER
+    return name if name in shipped_perceptions() or name.endswith(".safetensors") else None
 
 
 def _classifier(name: str, classes: tuple[str, ...], shape: tuple[int, int, int], device: str) -> ClassScorer:

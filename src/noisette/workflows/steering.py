@@ -4,22 +4,17 @@ import dataclasses
 import math
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
 from noisette.base.config import require
-from noisette.base.errors import unknown
 from noisette.base.shapes import NO_CLASS, Images, Labels
 from noisette.diffusion.precondition import Denoiser
 from noisette.guidance.steer import steer
-from noisette.perception.clip import load_clip
-from noisette.perception.prompts import TEMPLATE, class_prompts, is_template, with_rivals
-from noisette.perception.scorer import ClassifierScorer, Scorer
+from noisette.perception.prompts import TEMPLATE, is_template, with_rivals
+from noisette.perception.scorer import Scorer
 from noisette.workflows.model import Model
 from noisette.workflows.perceive import load_perception
-
-CLASSIFIER = "classifier"
-SHIPPED_CLASSIFIER = "mnist"
+from noisette.workflows.scorers import classifier_of, load_scorer
 
 
 @dataclass(frozen=True)
@@ -27,16 +22,16 @@ class SteeringConfig:
     """What leads a drawing, where to, and how much."""
 
     steer: str | None = None
-    """Lead the drawing by a judge: classifier (the one of digits that ships), a classifier's .safetensors file, a
-    folder with a CLIP or SigLIP model, or the name of one on the Hugging Face hub, owner/name."""
+    """Lead the drawing by a judge: clip or classifier (those of digits that ship), a classifier's .safetensors file,
+    a folder with a CLIP or SigLIP model, or the name of one on the Hugging Face hub, owner/name."""
     prompt: str | None = None
     """What to lead to, the same for every image: "A handwritten number seven". With {label}, {word} or {digit} in it,
     to the class of each image; left out, that is "A handwritten number {label}"."""
     against: tuple[str, ...] = ()
     """What else an image could be, in the words of a CLIP model; left out, the prompt with each other class in it."""
-    steer_scale: float = 10.0
+    steer_scale: float = 30.0
     """How often the judge's log-probability counts: 1 is Bayes' rule, 0 no steering."""
-    steer_from: float = 0.3
+    steer_from: float = 0.5
     """Smallest noise level at which steering acts."""
     steer_to: float = math.inf
     """Largest noise level at which steering acts."""
@@ -68,23 +63,21 @@ class SteeringConfig:
 
 @dataclass(frozen=True, eq=False)
 class Judge:
-    """A scorer, and which of its columns is asked for: that of each label, or of one prompt for all images.
+    """A scorer, and which of its columns is asked for: that of each image's label (None), or the same for all.
 
     digest: SHA-256 (hex) of what its scores depend on besides the prompts.
     """
 
     scorer: Scorer
-    columns: tuple[int, ...]
-    by_class: bool
+    asked: int | None
     digest: str
 
     def __call__(self, images: Images, labels: Labels, /) -> Tensor:
         """log p(asked | image) [B]; 0 for an image of no class where each is led to its own."""
         scores = self.scorer(images)  # [B, P]
-        if not self.by_class:
-            return scores[:, self.columns[0]]
-        columns = torch.tensor(self.columns, device=labels.device)[labels.clamp(min=0)]
-        return scores.gather(1, columns[:, None])[:, 0] * (labels != NO_CLASS)
+        if self.asked is not None:
+            return scores[:, self.asked]
+        return scores.gather(1, labels.clamp(min=0)[:, None])[:, 0] * (labels != NO_CLASS)
 
 
 def steered(model: Model, config: SteeringConfig) -> tuple[Model, str]:
@@ -97,8 +90,7 @@ def steered(model: Model, config: SteeringConfig) -> tuple[Model, str]:
         return model, ""
     if config.by_class:
         require(len(model.classes) > 0, f"steering of {model.name}, a model without classes", "--prompt and a text")
-    of_classes = config.steer == CLASSIFIER or config.steer.endswith(".safetensors")
-    judge = _classifier(config, model) if of_classes else _clip(config, model)
+    judge = _judge(config, config.steer, model)
     interval = (config.steer_from, config.steer_to)
 
     def guide(denoise: Denoiser) -> Denoiser:
@@ -107,34 +99,20 @@ def steered(model: Model, config: SteeringConfig) -> tuple[Model, str]:
     return dataclasses.replace(model, guide=guide), judge.digest
 
 
-def _classifier(config: SteeringConfig, model: Model) -> Judge:
-    require(not config.against, "against with a classifier", "a CLIP model: a classifier has but its classes")
-    name = SHIPPED_CLASSIFIER if config.steer == CLASSIFIER else config.steer or ""
-    file = load_perception(name, str(model.device))
-    spec, classes = file.spec, file.spec.classes
-    found, shape = (spec.channels, spec.height, spec.width), model.shape
-    require(found == shape, f"classifier {name} of images {list(found)}", f"{list(shape)}, those of {model.name}")
-    columns: tuple[int, ...]
-    if config.prompt is not None and not config.by_class:
-        columns = (with_rivals(config.prompt, classes)[1],)
-    else:
-        for wanted in model.classes:
-            if wanted not in classes:
-                raise unknown(f"class of classifier {name}", wanted, classes)
-        columns = tuple(map(classes.index, model.classes))
-    return Judge(ClassifierScorer(file.network, classes), columns, config.by_class, file.digest)
-
-
-def _clip(config: SteeringConfig, model: Model) -> Judge:
-    clip = load_clip(config.steer or "", model.device)
-    texts: tuple[str | tuple[str, ...], ...]
-    columns: tuple[int, ...]
+def _judge(config: SteeringConfig, name: str, model: Model) -> Judge:
+    """The judge of that name, and what `config` asks it for."""
+    shape, device = model.shape, str(model.device)
     if config.prompt is None or config.by_class:
-        texts = class_prompts(model.classes, (config.prompt or TEMPLATE,))
-        columns = tuple(range(len(texts)))
-    elif config.against:
-        texts, columns = (config.prompt, *config.against), (0,)
+        found = load_scorer(name, model.classes, shape, (config.prompt or TEMPLATE,), (), device)
+        return Judge(found.scorer, None, found.digest)
+    classifier = classifier_of(name)
+    require(not (classifier and config.against), "against with a classifier", "a CLIP model: it has but its classes")
+    if config.against:
+        texts, asked = (config.prompt, *config.against), 0
+    elif classifier:  # whatever the words of the prompt
+        texts = load_perception(classifier).spec.classes
+        asked = with_rivals(config.prompt, texts)[1]
     else:
         texts, asked = with_rivals(config.prompt, model.classes)
-        columns = (asked,)
-    return Judge(clip.scorer(texts), columns, config.by_class, clip.digest)
+    found = load_scorer(name, texts, shape, ("{label}",), (), device)
+    return Judge(found.scorer, asked, found.digest)

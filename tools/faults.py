@@ -170,6 +170,22 @@ FAULTS = (
         },
     ),
     *planted_in(
+        "steering",
+        "workflows/steering.py",
+        "workflows/test_steering.py::test_each_image_is_led_to_its_own_class_and_one_of_no_class_is_left_alone "
+        "workflows/test_steering.py::test_a_classifier_judges_by_its_classes",
+        {
+            "* (labels != NO_CLASS)": "",
+            "return scores[:, self.asked]": "return scores[:, -1 - self.asked]",
+        },
+    ),
+    *planted_in(
+        "steering",
+        "workflows/model.py",
+        "workflows/test_steering.py::test_a_classifier_judges_by_its_classes",
+        {"guided = self.guide(guided) if self.guide else guided": "pass"},
+    ),
+    *planted_in(
         "clip",
         "perception/clip_pixels.py",
         "perception/test_clip.py::test_pixels_are_those_of_the_librarys_own_way",

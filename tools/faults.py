@@ -405,6 +405,19 @@ FAULTS = (
         },
     ),
     *planted_in(
+        "ranking",
+        "evaluation/ranking.py",
+        "evaluation/test_ranking.py",
+        {
+            "if any(self._scores[place] >= score for place in near)": "if near",
+            "near or self._order()[-1:] if full else near": "self._order()[-1:] if full else []",
+            "(-self._scores[place], self._numbers[place])": "(-self._scores[place], -self._numbers[place])",
+            "RESERVE = 2": "RESERVE = 1",
+            "[:per_class]]": "]",
+            "features[own].double(), features[own].double(), compute_mode=EXACT": "features[own], features[own]",
+        },
+    ),
+    *planted_in(
         "calibration",
         "evaluation/calibration.py",
         "evaluation/test_calibration.py",

@@ -226,7 +226,8 @@ def blobs(blob_classifier, tmp_path, monkeypatch):
 
     found = Blobs(tmp_path)
     shutil.copy(blob_classifier, found.classifier)
-    monkeypatch.setattr("noisette.workflows.real_statistics.load_data", found.load)
+    for reader in ("real_statistics", "perceive"):
+        monkeypatch.setattr(f"noisette.workflows.{reader}.load_data", found.load)
     monkeypatch.setattr("noisette.workflows.real_statistics.DRAWS", 2)
     monkeypatch.setattr("noisette.evaluation.distances.GROUPS", 8)  # blocks of the kernel distance: most of the time
     monkeypatch.setenv("NOISETTE_CACHE", str(blob_classifier.parent / "cache"))

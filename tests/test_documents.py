@@ -4,7 +4,7 @@ import re
 import shlex
 from dataclasses import fields, replace
 from pathlib import Path
-from typing import NamedTuple, get_args, get_type_hints
+from typing import ClassVar, NamedTuple, get_args, get_type_hints
 
 import pytest
 
@@ -44,6 +44,15 @@ class Stub(NamedTuple):
 
     paragraph: str
     record: dict[str, object] | None = None
+
+
+class Scored:
+    """Stands for what scores, and for what it found."""
+
+    record: ClassVar[dict[str, object]] = {}
+
+    def run(self, progress):
+        return self
 
 
 HEALTHY = Examination("", (), (), {}, Evidence())
@@ -103,6 +112,10 @@ def test_every_command_shown_is_understood(line, monkeypatch):
         "noisette.cli.evaluate.measure",
         lambda *given: Stub("", {"source": {"name": "", "seconds": None}, "timings": {}}),
     )
+    monkeypatch.setattr("noisette.cli.score.open_drawn", lambda *given, **named: None)
+    monkeypatch.setattr("noisette.cli.score.Scoring", lambda *given: done.append(given) or Scored())
+    for name in ("write_text", "save_figures", "show"):
+        monkeypatch.setattr(f"noisette.cli.score.{name}", lambda *given: [])
     monkeypatch.setattr("noisette.cli.doctor.examine", lambda *given: done.append(given) or HEALTHY)
     monkeypatch.setattr("noisette.cli.demo.run_demo", lambda *given: done.append(given) or [])
     program, command, *flags = shlex.split(line)

@@ -429,6 +429,18 @@ FAULTS = (
         },
     ),
     *planted_in(
+        "scores",
+        "workflows/calibrated.py",
+        "workflows/test_score.py",
+        {
+            "fit_temperature(among_classes[:half], labels[:half])": "fit_temperature(among_classes, labels)",
+            "scores[:, :classes].argmax(1)": "scores.argmax(1)",
+            "- scores[:, :classes].logsumexp(1, keepdim=True)": "- scores.logsumexp(1, keepdim=True)",
+            "torch.cat([own, bad], 1).logsumexp(": "bad.logsumexp(",
+            "torch.where(labels == NO_CLASS, guesses, labels)": "labels.clamp(min=0)",
+        },
+    ),
+    *planted_in(
         "intervals",
         "evaluation/intervals.py",
         "evaluation/test_intervals.py",

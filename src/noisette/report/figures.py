@@ -4,6 +4,7 @@ import itertools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from functools import wraps
+from textwrap import fill
 from typing import TYPE_CHECKING, Any, ParamSpec
 
 import numpy as np
@@ -347,19 +348,28 @@ MOST_CONFUSED = 40
 
 
 @styled
-def confusion(matrix: Sequence[Sequence[int]], classes: Sequence[str]) -> "Figure":
-    """Asked class (rows) against the class that the classifier reads (columns), as counts shaded by row."""
+def confusion(
+    matrix: Sequence[Sequence[int]],
+    classes: Sequence[str],
+    columns: Sequence[str] | None = None,
+    read: str = "read by the classifier",
+) -> "Figure":
+    """Asked class (rows) against what it is read as (columns: the classes, or those and what stands after them), as
+    counts shaded by row."""
     from matplotlib.figure import Figure
     from matplotlib.patches import Rectangle
 
     counts = np.array(matrix, np.float64)
     shares = counts / counts.sum(axis=1, keepdims=True).clip(min=1)
-    size = len(classes)
-    figure = Figure(figsize=(WIDTH, WIDTH - 0.2), layout="constrained")
+    size, across = len(classes), len(columns or classes)
+    names = [plain(name, 8) for name in classes]
+    prompts = [fill(plain(name, 40), 14) for name in (columns or classes)[size:]]
+    room = 0.09 * max((len(line) for prompt in prompts for line in prompt.splitlines()), default=0)  # they stand on end
+    figure = Figure(figsize=(WIDTH * across / size, WIDTH - 0.2 + room), layout="constrained")
     axes = figure.subplots()
     axes.grid(visible=False)
     axes.spines[:].set_visible(False)
-    for row, column in itertools.product(range(size), repeat=2):
+    for row, column in itertools.product(range(size), range(across)):
         if count := counts[row, column]:
             right, share = row == column, shares[row, column]
             shade = 0.5 * share if right else min(0.6, 0.15 + 3 * share)  # a few mistakes are seen too
@@ -367,10 +377,14 @@ def confusion(matrix: Sequence[Sequence[int]], classes: Sequence[str]) -> "Figur
             axes.add_patch(Rectangle(corner, 0.94, 0.94, color=BLUE if right else RED, alpha=shade, linewidth=0))
             if size <= 12:
                 axes.text(column, row, f"{count:.0f}", ha="center", va="center", fontsize=8)
-    names = [plain(name, 8) for name in classes]
-    axes.set_xticks(range(size), names, rotation=0 if max(map(len, names)) < 3 else 90)
+    axes.set_xticks(range(across), [*names, *prompts])
+    upright_from = size if max(map(len, names)) < 3 else 0
+    for tick in axes.get_xticklabels()[upright_from:]:
+        tick.set_rotation(90)
     axes.set_yticks(range(size), names)
     axes.tick_params(labelcolor=INK)
-    axes.set(xlim=(-0.5, size - 0.5), ylim=(size - 0.5, -0.5), xlabel="read by the classifier", ylabel="asked for")
+    axes.set(xlim=(-0.5, across - 0.5), ylim=(size - 0.5, -0.5), xlabel=read, ylabel="asked for")
+    if prompts:
+        axes.xaxis.set_label_position("top")
     axes.set_aspect("equal")
     return figure

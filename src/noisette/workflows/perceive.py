@@ -81,7 +81,7 @@ def perceive(
     require(out.suffix == ".safetensors", f"output {str(out)!r}", "a .safetensors file")
     require_writable(out)
     chosen = choose_device(device)
-    train, test = _parts(name, data_dir, form, reading)
+    train, test = labelled_parts(name, data_dir, form, reading)
     data = train.data
     height, width, channels = data.images.shape[1:]
     spec = ClassifierSpec(config, channels, height, width, data.classes)
@@ -111,7 +111,7 @@ def perceive(
     return load_classifier(out)
 
 
-def _parts(name: str, data_dir: Path | None, form: Form, reading: Progress) -> tuple[Part, Part]:
+def labelled_parts(name: str, data_dir: Path | None, form: Form, reading: Progress) -> tuple[Part, Part]:
     """What to train on and what to measure on. Raises Refusal for what is not sound, or holds fewer than 2 classes."""
     data = load_data(name, data_dir, "train", form, reading)
     present = len(np.unique(data.labels[data.labels >= 0]))

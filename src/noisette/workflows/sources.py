@@ -63,13 +63,25 @@ Source = Model | Samples
 def open_source(name: str, device: str = "auto", precision: str = "auto") -> Source:
     """The samples of an .npz file or of a folder that `noisette sample` wrote, else the model: a name that ships, a run
     folder or a .safetensors file."""
-    if (Path(name) / RECORD).is_file():
-        return open_folder(Path(name))
-    return open_samples(Path(name)) if name.endswith(".npz") else load(name, device, precision)
+    return open_drawn(name) if holds_samples(name) else load(name, device, precision)
 
 
-def open_folder(out: Path) -> Samples:
-    """The samples of a finished folder: of a large one the first, as many as FOLDER_BYTES hold.
+def open_drawn(name: str, fewest: int = FEWEST) -> Samples:
+    """The samples of an .npz file or of a folder that `noisette sample` wrote, at least `fewest`.
+
+    Raises Refusal for anything else.
+    """
+    require(holds_samples(name), name, "samples: an .npz file, or a folder that noisette sample wrote")
+    return open_folder(Path(name), fewest) if Path(name).is_dir() else open_samples(Path(name), fewest)
+
+
+def holds_samples(name: str) -> bool:
+    """Whether it names samples: a folder that `noisette sample` wrote, or an .npz file."""
+    return name.endswith(".npz") or (Path(name) / RECORD).is_file()
+
+
+def open_folder(out: Path, fewest: int = FEWEST) -> Samples:
+    """The samples of a finished folder, at least `fewest`: of a large one the first, as many as FOLDER_BYTES hold.
 
     Raises Refusal for a folder that is not finished, or damaged.
     """
@@ -80,7 +92,7 @@ def open_folder(out: Path) -> Samples:
     images = np.concatenate([read_shard(out, record, shard) for shard in shards])
     index = record.asked.index[: len(images)]
     labels = np.array(record.asked.labels(index), np.int64)
-    _check_labels(out, labels)
+    _check_labels(out, labels, fewest)
     facts = {"model_digest": record.model_digest, "seed": record.seed, "sampling": finite(record.sampling)}
     if record.steering.steer is not None:
         facts |= {"steering": finite(record.steering), "judge_digest": record.judge_digest}
@@ -88,8 +100,9 @@ def open_folder(out: Path) -> Samples:
     return Samples(images, torch.from_numpy(labels), torch.tensor(index), source)
 
 
-def open_samples(path: Path) -> Samples:
-    """The `images` uint8 [N, H, W, C] and `labels` int64 [N] (-1: none) of an .npz file, from anybody.
+def open_samples(path: Path, fewest: int = FEWEST) -> Samples:
+    """The `images` uint8 [N, H, W, C] and `labels` int64 [N] (-1: none) of an .npz file, from anybody, at least
+    `fewest`.
 
     Raises Refusal for a file that is missing, damaged or holds anything else.
     """
@@ -104,13 +117,13 @@ def open_samples(path: Path) -> Samples:
         f"{path}: labels {labels.dtype} {list(labels.shape)}",
         f"int64 [{len(images)}], one an image",
     )
-    _check_labels(path, labels)
+    _check_labels(path, labels, fewest)
     return _as_samples(images, labels, {"name": str(path), "kind": "samples"})
 
 
-def _check_labels(path: Path, labels: npt.NDArray[np.int64]) -> None:
+def _check_labels(path: Path, labels: npt.NDArray[np.int64], fewest: int) -> None:
     """Refuse too few samples, and classes asked for now and then."""
-    require(len(labels) >= FEWEST, f"{path}: {len(labels)} samples", f"at least {FEWEST}")
+    require(len(labels) >= fewest, f"{path}: {len(labels)} samples", f"at least {fewest}")
     none = int((labels == NO_CLASS).sum())
     require(none in (0, len(labels)), f"{path}: {none} of {len(labels)} labels are -1", "all or none of them")
 

@@ -103,6 +103,10 @@ def test_every_command_shown_is_understood(line, monkeypatch):
     monkeypatch.setattr("noisette.workflows.check.load_data", lambda *given: load_data("mnist-5k"))
     monkeypatch.setattr("noisette.cli.report.write_report", lambda *given: done.append(given) or Path("report.html"))
     monkeypatch.setattr("noisette.cli.perceive.perceive", lambda *given: done.append(given) or load_perception("mnist"))
+    measured = {"left_out": "pixelated", "measured_images": 1, "measured_on": "test", "digest": ""}
+    measured |= dict.fromkeys(("accuracy", "unseen_accuracy", "trained_clear", "clear_not_pixelated"), 1.0)
+    measured |= {"training_seconds": 1.0}
+    monkeypatch.setattr("noisette.cli.perceive.perceive_text", lambda *given: done.append(given) or measured)
     monkeypatch.setattr("noisette.cli.study.run_study", lambda *given: done.append(given) or (Stub("found"), []))
     monkeypatch.setattr("noisette.cli.evaluate.open_source", lambda name, *how: load("mnist", *how))
     monkeypatch.setattr("noisette.cli.evaluate.EvaluationRequest.load_real", lambda *given: done.append(given))

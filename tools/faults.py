@@ -498,6 +498,56 @@ FAULTS = (
         },
     ),
     *planted_in(
+        "captions",
+        "perception/captions.py",
+        "perception/test_captions.py",
+        {
+            "(self.labels == NO_CLASS) | (self.labels == labels[:, None])": "self.labels == labels[:, None]",
+            "(self.qualities & ~qualities[:, None]).any(2)": "(self.qualities ^ qualities[:, None]).any(2)",
+            "claimed[row, chosen] = True": "claimed[row, chosen[:1]] = True",
+        },
+    ),
+    *planted_in(
+        "contrast",
+        "perception/contrast.py",
+        "perception/test_contrast.py",
+        {
+            "wanted / wanted.sum(0, keepdim=True) * logits.log_softmax(0)": "wanted * logits.log_softmax(0)",
+            "if name != self.left_out)": ")",
+            "((images + 1) / 2 - mean) / std": "(images - mean) / std",
+            "lesson.strokes.words(images)": "lesson.strokes.words(degrade(images, kinds, config.trained_on, draw))",
+        },
+    ),
+    *planted_in(
+        "degradations",
+        "perception/degrade.py",
+        "perception/test_degrade.py",
+        {
+            "images, draw).flatten() * _unit(images)": "images, draw).flatten()",
+            "ground + _between(0.15, 0.4, images, draw) * (images": "_between(0.15, 0.4, images, draw) * (images",
+            "spoilt = images.clone()": "spoilt = images",
+        },
+    ),
+    *planted_in(
+        "strokes",
+        "perception/strokes.py",
+        "perception/test_degrade.py",
+        {
+            "middle_row[:, None, None] - rows,": "rows - middle_row[:, None, None],",
+            "2 * area / outline": "area / outline",
+        },
+    ),
+    *planted_in(
+        "CLIP measures",
+        "workflows/text_measures.py",
+        "workflows/test_perceive_text.py",
+        {
+            "right=True)": "right=False)",
+            "damaged[kinds == number] @": "damaged[kinds != number] @",
+            "found[there], found[~there]": "found[~there], found[there]",
+        },
+    ),
+    *planted_in(
         "hostile files",
         "base/text_file.py",
         "fuzz/test_hostile_texts.py",

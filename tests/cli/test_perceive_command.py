@@ -1,6 +1,7 @@
 """`noisette perceive`: the flags arrive, the epochs are shown, the end is told."""
 
 import dataclasses
+import re
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from noisette.data.datasets import load_data
 from noisette.data.form import Form
 from noisette.perception.classifier import ClassifierConfig
 from noisette.perception.classifier_file import load_classifier
+from noisette.perception.contrast import ContrastConfig
 from noisette.perception.fit import FitConfig
 
 
@@ -84,9 +86,84 @@ def test_every_flag_arrives(asked):
     assert (data_dir, device) == (Path("here"), "cpu")
 
 
+@pytest.fixture
+def asked_for_text(monkeypatch):
+    """What a command asks for a CLIP model, without making it."""
+    seen = []
+
+    def note(*given):
+        seen.append(given)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("noisette.cli.perceive.perceive_text", note)
+
+    def ask(*args):
+        with pytest.raises(KeyboardInterrupt):
+            run(list(args))
+        return seen[-1]
+
+    return ask
+
+
+def test_with_text_a_clip_model_is_made_and_told(quick, tmp_path, capsys):
+    out = tmp_path / "digits"
+    flags = [
+        "--width",
+        "32",
+        "--layers",
+        "1",
+        "--text-width",
+        "32",
+        "--images",
+        "200",
+        "--batch-size",
+        "50",
+        "--device",
+        "cpu",
+    ]
+    assert run(["mnist-5k", "--text", *flags, "--device", "cpu", "--out", str(out)]) == 0
+    right, clear, trained, digest = capsys.readouterr().out.splitlines()
+    card = (out / "README.md").read_text(encoding="utf-8")
+    assert re.fullmatch(
+        r"\d+\.\d\d% right on 50 images \(held-out .* part\), in phrasings it never met \d+\.\d\d%", right
+    )
+    assert re.fullmatch(r"clear above spoilt in \S+% of the pairs, above pixelated, which it never met, in \S+%", clear)
+    assert trained.endswith(f" s: {out}")
+    assert digest.removeprefix("digest ") in card
+    assert "- command: noisette perceive mnist-5k --text --width 32 " in card
+
+
+def test_what_is_left_out_of_a_clip_model_is_the_default(asked_for_text):
+    name, out, config, captions, data_dir, device, command, _, form, _ = asked_for_text("mnist", "--text", "--out", "a")
+    assert (name, out, config, captions) == ("mnist", Path("a"), ContrastConfig(), ())
+    assert (data_dir, device, form) == (None, "auto", Form())
+    assert command == "noisette perceive mnist --text --out a"
+
+
+def test_every_flag_of_a_clip_model_arrives(asked_for_text):
+    flags = (
+        "--text --out x --data-dir here --device cpu --width 128 --layers 3 --patches 8 --text-width 32 --seed 4 "
+        "--images 5 --batch-size 6 --learning-rate 0.7 --weight-decay 0.8 --degraded 0.9 --left-out faded "
+        "--rotation 10 --zoom 0.11 --shift 0.12 --image-size 14"
+    )
+    captions = ("a photo of a {label}", "my {label}")
+    _, _, config, said, data_dir, device, _, _, form, _ = asked_for_text(
+        "mnist", *flags.split(), "--caption", *captions
+    )
+    assert (said, data_dir, device, form) == (captions, Path("here"), "cpu", Form((14,)))
+    assert dataclasses.astuple(config) == (128, 3, 8, 32, 4, 5, 6, 0.7, 0.8, 0.9, "faded", 10.0, 0.11, 0.12)
+
+
 @pytest.mark.parametrize(
     ("command", "message"),
     [
+        ("--text --out a", "no data set: expected its name first, as in noisette perceive DATA --text --out FOLDER"),
+        ("mnist-5k --text", "no --out: expected the folder"),
+        ("mnist-5k --text --out a --features 64", "unknown flag --features"),
+        ("mnist-5k --text --out a --captoin x", "unknown flag --captoin: did you mean --caption"),
+        ("mnist-5k --text --out a --caption x", "caption 'x': expected {label} in it once"),
+        ("mnist-5k --text --out a --left-out fadde", "unknown degradation 'fadde'.*did you mean 'faded'"),
+        ("mnist-5k --text --out a --width 9", "width 9: expected a multiple of 32"),
         ("--out a.safetensors", "no data set: expected its name first, as in noisette perceive DATA --out FILE"),
         ("mnist-5k", "no --out: expected the .safetensors file"),
         ("mnits --out a.safetensors", "unknown data set 'mnits'.*did you mean 'mnist'"),
@@ -102,6 +179,7 @@ def test_every_flag_arrives(asked):
 def test_bad_input_is_refused_before_any_work(command, message, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("noisette.workflows.perceive.fit", lambda *_: pytest.fail("it trained"))
+    monkeypatch.setattr("noisette.workflows.perceive_text.teach", lambda *_: pytest.fail("it trained"))
     with pytest.raises(Refusal, match=message):
         run(command.split())
     assert list(tmp_path.iterdir()) == []

@@ -20,7 +20,7 @@ COMMANDS = {
     "score": "how likely each sample is what was asked for, by a CLIP model or a classifier",
     "report": "tell a run in one page",
     "study": "the laboratory's studies: a table, figures and a finding",
-    "perceive": "train a small classifier of a data set, to measure samples with",
+    "perceive": "train a small classifier of a data set, or with --text a small CLIP model",
     "info": "what a model is; without a model, what ships",
     "demo": "draw digits, train a small model in two minutes, show both, and report",
 }

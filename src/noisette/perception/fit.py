@@ -109,7 +109,19 @@ def fit(
         yield Fitted(epoch + 1, epochs, total / steps, time.perf_counter() - begun)
 
 
-def augment(images: Images, config: FitConfig, random: torch.Generator) -> Tensor:
+@runtime_checkable
+class Movement(Protocol):
+    """How far images are moved about: at most so many degrees, and shares of their sides."""
+
+    @property
+    def rotation(self) -> float: ...
+    @property
+    def zoom(self) -> float: ...
+    @property
+    def shift(self) -> float: ...
+
+
+def augment(images: Images, config: Movement, random: torch.Generator) -> Tensor:
     """Each image [B, C, H, W] turned, zoomed and moved at random; what comes in from outside repeats the border."""
     turn, zoom, right, down = torch.rand(4, len(images), generator=random) * 2 - 1
     angle, scale = turn * math.radians(config.rotation), 1 + zoom * config.zoom

@@ -17,6 +17,7 @@ from noisette.models.unet import multiply_adds
 from noisette.weights.model_file import SamplingConfig
 from noisette.workflows.model import Model, shipped
 from noisette.workflows.perceive import shipped_perceptions
+from noisette.workflows.perceive_text import shipped_clips
 from noisette.workflows.recipes import recipe_names
 
 Facts = list[tuple[str, str]]
@@ -54,6 +55,7 @@ def shipped_facts() -> dict[str, Facts]:
     names: dict[str, Iterable[str]] = {
         "models": shipped(),
         "classifiers": shipped_perceptions(),
+        "CLIP models": shipped_clips(),
         "recipes": recipe_names(),
         "data sets": DATASETS,
         "samplers": SAMPLERS,

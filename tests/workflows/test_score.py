@@ -14,7 +14,7 @@ from noisette.evaluation.calibration import fit_temperature
 from noisette.workflows.calibrated import calibrate, some_real_images
 from noisette.workflows.score import Prompts, ScoreRequest, Scoring
 from noisette.workflows.score_shown import _best_and_worst, save_figures, show
-from noisette.workflows.scorers import load_scorer, score_pixels
+from noisette.workflows.scorers import Scored, load_scorer, score_pixels
 from noisette.workflows.sources import open_drawn
 
 PROMPTS = Prompts(("a number {label}",), ("a blurry number", "a number"))
@@ -88,10 +88,25 @@ def test_a_clip_model_is_asked_for_a_class_among_the_classes_and_against_what_is
         for name, rivals in among.items():
             assert images[name][row] == pytest.approx(float((own - rivals.logsumexp(0)).exp()), rel=1e-3), name
     assert record["columns"] == [*"0123456789", *PROMPTS.bad]
+    shown, labels = found.calibrated.shown.scores[:500, :10].log_softmax(1), found.calibrated.real.labels[:500]
+    assert record["scorer"]["temperature"] == fit_temperature(shown, labels)
     assert all(len(row) == 12 for row in record["confusion"])
     assert record["scorer"]["prompts"][7] == ["a number 7"]
     assert record["scorer"]["bad"] == list(PROMPTS.bad)
     assert "its scores say little" in record["scorer"]["warning"]
+
+
+@pytest.mark.filterwarnings("ignore:.*its scores say little")
+def test_an_image_is_read_as_a_class_also_where_a_bad_prompt_is_likelier(digits, monkeypatch):
+    calibrated = Scoring(*digits).run().calibrated
+    scores = torch.zeros(2, 12)
+    scores[0, 3], scores[0, 10], scores[1, 4] = 2, 5, 3
+    monkeypatch.setattr(
+        "noisette.workflows.calibrated.score_pixels", lambda *given: Scored(scores.log_softmax(1), torch.zeros(2, 8))
+    )
+    verdicts = calibrated.judge(np.zeros((2, 28, 28, 1), np.uint8), torch.tensor([3, -1]))
+    assert verdicts.guesses.tolist() == verdicts.asked.tolist() == [3, 4]
+    assert verdicts.prompts.tolist() == [10, 4]
 
 
 def test_images_of_no_class_are_held_against_their_likeliest(scoring):

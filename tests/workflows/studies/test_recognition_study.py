@@ -78,6 +78,7 @@ def test_the_paragraph_follows_the_numbers():
                 "confidence": [sure, 0.5, 1.0],
                 "recognised_at": at,
                 "class_recognised_at": by_class,
+                "by_class": [[0.0, 0.9], [0.4, 0.9], [1.0, 1.0]],
             }
 
         return {
@@ -105,5 +106,9 @@ def test_the_paragraph_follows_the_numbers():
     text = paragraph(cell(0.9, 0.95, chain=False, sure=0.99), ("bar", "dot"))
     assert "The network knows" not in text
     assert "recognised later than the laboratory said (70 to 80 % of the steps); but this grid is not" in text
-    assert "it is 99% sure of the noisy image and 10% right" in text
+    assert "it is 99% sure of the noisy image and 10% right. It takes noise for class dot, whose row is no" in text
     assert "recognised sooner than the laboratory said" in paragraph(cell(0.4, 0.3), ("bar", "dot"))
+
+    rows = module._table(cell(0.3, 0.5), ("bar", "dot")).rows
+    assert [row[1] for row in rows] == ["at once"] * 3  # where the first moment looked at is no more than a bound
+    assert [row[3] for row in rows] == ["50%", "at once", "40%"]

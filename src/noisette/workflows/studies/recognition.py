@@ -174,7 +174,8 @@ def paragraph(cell: Mapping[str, Any], classes: Sequence[str]) -> str:
     if noisy["confidence"][0] > noisy["accuracy"][0] + SURE:
         said.append(
             f"Its confidence means nothing there: after the first step it is {noisy['confidence'][0]:.0%} sure of the "
-            f"noisy image and {noisy['accuracy'][0]:.0%} right."
+            f"noisy image and {noisy['accuracy'][0]:.0%} right. It takes noise for class "
+            f"{classes[int(np.argmax(noisy['by_class'][0]))]}, whose row is no recognition."
         )
     low, high = CLAIMED
     if low <= at["noisy"] <= high:
@@ -197,6 +198,11 @@ def _level(cell: Mapping[str, Any], share: float) -> float:
     return float(next(level for level, at in zip(cell["noise_levels"], cell["shares"], strict=True) if at >= share))
 
 
+def _moment(cell: Mapping[str, Any], share: float) -> str:
+    """A share of the steps; the first that was looked at is no more than a bound."""
+    return "at once" if share <= cell["shares"][0] else f"{share:.0%}"
+
+
 def _table(cell: Mapping[str, Any], classes: Sequence[str]) -> Table:
     rows = [
         (
@@ -205,7 +211,7 @@ def _table(cell: Mapping[str, Any], classes: Sequence[str]) -> Table:
                 text
                 for what in ("noisy", "clean")
                 for text in (
-                    f"{cell[what]['class_recognised_at'][number]:.0%}",
+                    _moment(cell, cell[what]["class_recognised_at"][number]),
                     f"{cell[what]['by_class'][-1][number]:.1%}",
                 )
             ),
@@ -215,7 +221,7 @@ def _table(cell: Mapping[str, Any], classes: Sequence[str]) -> Table:
     whole = [
         text
         for what in ("noisy", "clean")
-        for text in (f"{cell[what]['recognised_at']:.0%}", f"{cell[what]['accuracy'][-1]:.1%}")
+        for text in (_moment(cell, cell[what]["recognised_at"]), f"{cell[what]['accuracy'][-1]:.1%}")
     ]
     columns = ("class", "noisy image after", "in the end", "predicted clean image after", "in the end")
     title = "Share of the reverse steps after which nine tenths of the final accuracy are reached"

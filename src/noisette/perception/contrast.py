@@ -45,14 +45,14 @@ class ContrastConfig:
     """Of the text tower, which has 2 layers, and of the space where images and texts meet."""
     seed: int = 0
     """Decides the first weights, the order of the images, their augmentation, degradation and captions."""
-    images: int = 480_000
+    images: int = 360_000
     """How many to see in all, in whole epochs: a small set is seen more often."""
     batch_size: int = 100
     """Images a step, each with a caption."""
-    learning_rate: float = 1.5e-3
+    learning_rate: float = 3e-3
     """The highest, reached after a fifth of the steps; it rises from 0 and falls to 0."""
     weight_decay: float = 0.05
-    """Of AdamW."""
+    """Of either optimiser."""
     degraded: float = 0.35
     """Share of the images that are spoilt."""
     left_out: str = "pixelated"
@@ -172,7 +172,7 @@ def teach(
     """
     count, device = len(lesson.images), network.device
     draw, told = generator(config.seed, "degradation"), random.Random(hash_seed(config.seed, "captions"))
-    optimizer = torch.optim.AdamW(network.parameters(), weight_decay=config.weight_decay, betas=(0.9, 0.98))
+    optimizers = _optimizers(network, config.weight_decay)
     batch = min(config.batch_size, count)
     steps = count // batch  # an epoch's; what remains is left out, each time other images
     epochs = max(1, round(config.images / (steps * batch)))
@@ -181,7 +181,8 @@ def teach(
         order, total = torch.randperm(count, generator=generator(config.seed, "order", epoch)), 0.0
         for step, rows in enumerate(torch.split(order[: steps * batch], batch)):
             done = (epoch * steps + step + 0.5) / (epochs * steps)
-            optimizer.param_groups[0]["lr"] = config.learning_rate * min(done / 0.2, (1 - done) / 0.8)
+            for optimizer in optimizers:
+                optimizer.param_groups[0]["lr"] = config.learning_rate * min(done / 0.2, (1 - done) / 0.8)
             images, qualities = spoil(augment(lesson.images[rows], config, draw), lesson, config, draw)
             captions = write_captions(lesson.language, lesson.labels[rows], qualities, told)
             true = captions.true_of(lesson.labels[rows], qualities).to(device)
@@ -191,10 +192,11 @@ def teach(
                 ids, mask = tokens["input_ids"].to(device), tokens["attention_mask"].to(device)
                 of_texts = network.get_text_features(ids, attention_mask=mask).pooler_output
             loss = contrast(of_images.float(), of_texts.float(), network.logit_scale.exp(), true)
-            optimizer.zero_grad()
+            network.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
-            optimizer.step()
+            for optimizer in optimizers:
+                optimizer.step()
             with torch.no_grad():
                 network.logit_scale.clamp_(max=WARMEST)
             total += loss.item()
@@ -202,6 +204,18 @@ def teach(
             raise NoisetteError(f"the loss of epoch {epoch + 1} is {total}: expected a lower learning rate")
         yield Fitted(epoch + 1, epochs, total / steps, time.perf_counter() - begun)
     network.eval()
+
+
+def _optimizers(network: Any, decay: float) -> list[torch.optim.Optimizer]:
+    """Muon (Jordan et al. 2024) for the matrices of the image tower's layers, which learn several times faster by it;
+    AdamW for all others. Muon's steps are as large as AdamW's, so one rate suits both."""
+    inner = [weight for weight in network.vision_model.encoder.layers.parameters() if weight.ndim == 2]
+    known = set(map(id, inner))
+    others = [weight for weight in network.parameters() if id(weight) not in known]
+    return [
+        torch.optim.Muon(inner, weight_decay=decay, adjust_lr_fn="match_rms_adamw"),
+        torch.optim.AdamW(others, weight_decay=decay, betas=(0.9, 0.98)),
+    ]
 
 
 def spoil(images: Images, lesson: Lesson, config: ContrastConfig, draw: torch.Generator) -> tuple[Tensor, Tensor]:

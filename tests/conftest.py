@@ -198,9 +198,8 @@ class Blobs:
         return self.folder / name
 
 
-@pytest.fixture(scope="session")
-def blob_classifier(tmp_path_factory):
-    """The file of a classifier trained on the blobs for a second."""
+def _trained_on_blobs(path, **how):
+    """The file of a classifier trained on the blobs for a second; how: its network and its seed."""
     import torch
 
     from noisette.data.images import to_model
@@ -208,15 +207,32 @@ def blob_classifier(tmp_path_factory):
     from noisette.perception.classifier_file import ClassifierSpec, save_classifier
     from noisette.perception.fit import FitConfig, fit
 
-    blobs = Blobs(tmp_path_factory.mktemp("blobs"))
-    spec = ClassifierSpec(ClassifierConfig(features=64), 1, 8, 10, blobs.classes)
+    blobs = Blobs(path.parent)
+    spec = ClassifierSpec(ClassifierConfig(how.get("network", "plain"), features=64), 1, 8, 10, blobs.classes)
     network, train = spec.new_network(), blobs.data["train"]
-    for _ in fit(
-        network, to_model(train.images), torch.from_numpy(train.labels), FitConfig(images=4500, batch_size=50)
-    ):
+    fitting = FitConfig(images=4500, batch_size=50, seed=how.get("seed", 0))
+    for _ in fit(network, to_model(train.images), torch.from_numpy(train.labels), fitting):
         pass
-    save_classifier(blobs.folder / "blobs.safetensors", spec, network, {"data": "blobs"})
-    return blobs.folder / "blobs.safetensors"
+    save_classifier(path, spec, network, {"data": "blobs"})
+    return path
+
+
+@pytest.fixture(scope="session")
+def blob_classifier(tmp_path_factory):
+    """The file of a classifier trained on the blobs for a second."""
+    return _trained_on_blobs(tmp_path_factory.mktemp("blobs") / "blobs.safetensors")
+
+
+@pytest.fixture(scope="session")
+def other_classifier(tmp_path_factory):
+    """One of another make."""
+    return _trained_on_blobs(tmp_path_factory.mktemp("other") / "residual.safetensors", network="residual")
+
+
+@pytest.fixture(scope="session")
+def third_classifier(tmp_path_factory):
+    """One of the first one's make, otherwise born."""
+    return _trained_on_blobs(tmp_path_factory.mktemp("third") / "third.safetensors", seed=3)
 
 
 @pytest.fixture
@@ -226,7 +242,7 @@ def blobs(blob_classifier, tmp_path, monkeypatch):
 
     found = Blobs(tmp_path)
     shutil.copy(blob_classifier, found.classifier)
-    for reader in ("real_statistics", "perceive"):
+    for reader in ("real_statistics", "perceive", "studies.judge"):
         monkeypatch.setattr(f"noisette.workflows.{reader}.load_data", found.load)
     monkeypatch.setattr("noisette.workflows.real_statistics.DRAWS", 2)
     monkeypatch.setattr("noisette.evaluation.distances.GROUPS", 8)  # blocks of the kernel distance: most of the time

@@ -413,8 +413,31 @@ FAULTS = (
             "near or self._order()[-1:] if full else near": "self._order()[-1:] if full else []",
             "(-self._scores[place], self._numbers[place])": "(-self._scores[place], -self._numbers[place])",
             "RESERVE = 2": "RESERVE = 1",
-            "[:per_class]]": "]",
+            "[: max(2, per_class)]]": "]",
             "features[own].double(), features[own].double(), compute_mode=EXACT": "features[own], features[own]",
+        },
+    ),
+    *planted_in(
+        "best of many",
+        "workflows/rank.py",
+        "workflows/test_rank.py::test_what_scores_too_little_is_never_kept "
+        "workflows/test_rank.py::test_the_price_counts_the_evaluations_and_the_looks",
+        {
+            "pools[number % classes].offer": "pools[0].offer",
+            "candidate.score < self.request.reject_below": "candidate.score > self.request.reject_below + 9",
+            '"looks": self.looks / images': '"looks": 1.0',
+        },
+    ),
+    *planted_in(
+        "choosing",
+        "workflows/choosing.py",
+        "workflows/test_rank.py::test_a_classifier_does_not_measure_its_own_choice "
+        "workflows/test_rank.py::test_of_several_scorers_the_lowest_score_counts "
+        "workflows/test_rank.py::test_what_is_measured_is_the_best_of_each_class_as_often",
+        {
+            "scorer.digest == measuring.digest": "scorer.name == measuring.digest",
+            "for each in verdicts]).min(0).values": "for each in verdicts]).max(0).values",
+            "[:each] for label in": "[-each:] for label in",
         },
     ),
     *planted_in(

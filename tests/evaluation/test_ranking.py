@@ -8,11 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from noisette.base.errors import Refusal
-from noisette.evaluation.ranking import RESERVE, BestApart, spacing
+from noisette.evaluation.ranking import RESERVE, BestApart, best_apart, spacing
 
 
 def ranked(scores, features, count, apart):
-    best = BestApart(count, apart, features.shape[1])
+    best = BestApart(count, apart)
     for number, (score, each) in enumerate(zip(scores.tolist(), features, strict=True)):
         best.offer(number, score, each)
         assert len(best.held) <= RESERVE * count
@@ -70,7 +70,19 @@ def test_the_reserve_stands_in_for_what_gave_way():
 @pytest.mark.parametrize(("count", "apart", "said"), [(0, 0.1, "the best 0"), (1, -0.1, "images -0.1 apart")])
 def test_what_makes_no_sense_is_refused(count, apart, said):
     with pytest.raises(Refusal, match=said):
-        BestApart(count, apart, 2)
+        BestApart(count, apart)
+
+
+@given(st.integers(0, 2**32), st.integers(1, 60), st.sampled_from([0.0, 0.3, 1.0]))
+def test_of_all_at_once_each_is_taken_unless_a_better_one_is_near(seed, count, apart):
+    scores, features = cloud(seed)
+    taken = best_apart(scores, features, count, apart)
+    away = torch.cdist(features.double(), features.double())
+    for row in range(60):
+        better = [other for other in taken if float(scores[other]) > float(scores[row])]
+        near = any(float(away[row, other]) < apart for other in better)
+        assert (row in taken) == (not near and len(better) < count)
+    assert scores[taken].tolist() == sorted(scores[taken].tolist(), reverse=True)
 
 
 # How near real images are -------------------------------------------------------------------------
@@ -91,6 +103,7 @@ def test_fewer_images_lie_further_apart():
     labels = torch.arange(2000) % 2
     few, many = (spacing(features, labels, count, 0.1) for count in (50, 1000))
     assert few > 1.5 * many
+    assert spacing(features, labels, 1, 0.1) == spacing(features, labels, 2, 0.1) > few
 
 
 def test_images_that_are_nearly_equal_are_told_apart_far_from_the_middle():

@@ -52,9 +52,10 @@ def subjects(args: Sequence[str]) -> tuple[list[str], list[str]]:
 
 def _flags(kind: type) -> Iterator[str]:
     """Every flag that tyro makes of a dataclass."""
-    hints = typing.get_type_hints(kind)
+    hints, annotated = typing.get_type_hints(kind), typing.get_type_hints(kind, include_extras=True)
     for field in dataclasses.fields(kind):
-        hint, name = hints[field.name], field.name.replace("_", "-")
+        given = [each.name for each in getattr(annotated[field.name], "__metadata__", ()) if each.name]
+        hint, name = hints[field.name], (given or [field.name.replace("_", "-")])[0]
         if dataclasses.is_dataclass(hint):
             yield from _flags(typing.cast(type, hint))
         else:

@@ -20,8 +20,8 @@ class BestApart:
     reserve stands in for it.
     """
 
-    def __init__(self, count: int, apart: float, width: int) -> None:
-        """width: of the features. Raises Refusal for a count below 1 or a distance below 0."""
+    def __init__(self, count: int, apart: float) -> None:
+        """Raises Refusal for a count below 1 or a distance below 0."""
         require(count >= 1, f"the best {count}", "at least 1")
         require(apart >= 0, f"images {apart} apart", "at least 0")
         self.count, self.apart = count, apart
@@ -29,7 +29,7 @@ class BestApart:
         """How many gave way to a better one nearly like them, or were not taken because of it."""
         self._numbers: list[int] = []
         self._scores: list[float] = []
-        self._features = torch.zeros(0, width)
+        self._features: list[Tensor] = []
 
     @property
     def held(self) -> list[int]:
@@ -50,7 +50,7 @@ class BestApart:
         stays = [place for place in range(len(self._numbers)) if place not in dropped]
         self._numbers = [self._numbers[place] for place in stays] + [number]
         self._scores = [self._scores[place] for place in stays] + [score]
-        self._features = torch.cat([self._features[stays], features[None]])
+        self._features = [self._features[place] for place in stays] + [features]
 
     def best(self) -> list[int]:
         """The numbers of the best, best first, of equals the earlier; fewer than `count` if there are no more."""
@@ -63,9 +63,22 @@ class BestApart:
     def _near(self, features: Tensor) -> list[int]:
         if not self._numbers or self.apart == 0:
             return []
-        away = (self._features - features).square().sum(1).sqrt()
+        away = (torch.stack(self._features) - features).square().sum(1).sqrt()
         found: list[int] = (away < self.apart).nonzero().flatten().tolist()
         return found
+
+
+def best_apart(scores: Float[Tensor, " n"], features: Float[Tensor, "n width"], count: int, apart: float) -> list[int]:
+    """Rows of the best `count`, best first, of equals the earlier, no two nearer to each other than `apart`: whoever is
+    too near to a better one that was taken is passed over. Fewer where there are no more."""
+    taken: list[int] = []
+    for row in scores.argsort(descending=True, stable=True).tolist():
+        away = (features[taken] - features[row]).square().sum(1).sqrt()
+        if apart == 0 or not bool((away < apart).any()):
+            taken.append(row)
+        if len(taken) == count:
+            break
+    return taken
 
 
 def spacing(
@@ -74,8 +87,9 @@ def spacing(
     """How near to another of its class an image is that `share` of the images are nearer than: for real images, what
     near-duplicates are held against.
 
-    It is worked out among `per_class` images of each class, drawn by the seed, since nearest neighbours come nearer the
-    more there are; among all of a class that has fewer. 0 for a share of 0. Raises Refusal where no class has 2 images.
+    It is worked out among `per_class` images of each class, at least 2, drawn by the seed, since the nearest neighbours
+    come nearer the more there are; among all of a class that has fewer. 0 for a share of 0. Raises Refusal where no
+    class has 2 images.
     """
     require(0 <= share < 1, f"share {share} of real images", "at least 0 and below 1")
     if share == 0:
@@ -83,7 +97,7 @@ def spacing(
     nearest = []
     for label in torch.unique(labels).tolist():
         own = (labels == label).nonzero().flatten()
-        own = own[torch.randperm(len(own), generator=generator(seed, "spacing", label))[:per_class]]
+        own = own[torch.randperm(len(own), generator=generator(seed, "spacing", label))[: max(2, per_class)]]
         if len(own) >= 2:
             away = torch.cdist(features[own].double(), features[own].double(), compute_mode=EXACT)
             nearest.append(away.fill_diagonal_(torch.inf).min(1).values)

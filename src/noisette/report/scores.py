@@ -1,13 +1,14 @@
 """The figures of scores: how sure a scorer is of images, whether it is right to be, and the images themselves."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from noisette.report.figures import HEIGHT, WIDTH, styled
-from noisette.report.theme import BLUE, INK, MUTED, ORANGE, RED, plain
+from noisette.report.theme import BLUE, GREEN, INK, MUTED, ORANGE, RED, plain
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 TICKS = (0.001, 0.01, 0.1, 0.5, 0.9, 0.99, 0.999)
 """Probabilities that are written on an axis of log odds: on one of shares all that is nearly sure is one place."""
 BINS = 40
+COLOURS = (ORANGE, BLUE, GREEN, RED)
 Points = Sequence[tuple[float, float, float, float, float]]
 """How sure, how often right, the ends of the interval of that, and the share of all images: a point for each bin."""
 Shown = tuple[npt.NDArray[np.uint8], float, str | None]
@@ -108,3 +110,42 @@ def gallery(panels: Mapping[str, Sequence[Sequence[Shown]]], classes: Sequence[s
 def _short(score: float) -> str:
     """Per cent, never a rounded 0 or 100."""
     return "< 0.1" if score < 0.001 else "> 99.9" if score > 0.999 else f"{100 * score:.1f}"
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One number of several sets of images, by their names: value and the ends of its interval. real: of real images,
+    None where there is none. shares: values from 0 to 1, told as per cent."""
+
+    title: str
+    values: Mapping[str, tuple[float, float, float]]
+    real: float | None
+    shares: bool
+
+
+@styled
+def measured(panels: Sequence[Measured], title: str) -> "Figure":
+    """Numbers side by side, each with its interval, a row for each set of images; real images are a dotted line."""
+    from matplotlib.figure import Figure
+
+    names = list(panels[0].values)
+    figure = Figure(figsize=(3.1 * len(panels), 1.0 + 0.42 * len(names)), layout="constrained")
+    figure.suptitle(title, x=0.01, ha="left", fontsize=10.5, color=INK)
+    for axes, panel in zip(figure.subplots(1, len(panels), sharey=True, squeeze=False)[0], panels, strict=True):
+        times = 100 if panel.shares else 1
+        for row, (name, colour) in enumerate(zip(names, COLOURS, strict=False)):
+            value, low, high = (times * each for each in panel.values[name])
+            axes.plot((low, high), (row, row), color=colour, linewidth=5, alpha=0.3, solid_capstyle="round")
+            axes.plot(value, row, "o", color=colour, markersize=7)
+            axes.annotate(
+                f"{value:.3g}", (value, row), (0, 7), textcoords="offset points", ha="center", fontsize=9, color=colour
+            )
+        if panel.real is not None:
+            axes.axvline(times * panel.real, color=MUTED, linestyle=":", linewidth=1)
+        axes.set_yticks(range(len(names)), names)
+        axes.set(ylim=(len(names) - 0.5, -0.75), xlabel="%" if panel.shares else "")
+        axes.tick_params(axis="y", labelcolor=INK)
+        axes.grid(axis="y", visible=False)
+        axes.margins(x=0.15)
+        axes.set_title(panel.title, pad=8, fontsize=9.5)
+    return figure

@@ -50,7 +50,7 @@ class Scored:
     """Stands for what scores, and for what it found."""
 
     record: ClassVar[dict[str, object]] = {}
-    kept = ()
+    kept = after = ()
 
     def run(self, progress):
         return self
@@ -125,6 +125,10 @@ def test_every_command_shown_is_understood(line, monkeypatch):
     monkeypatch.setattr("noisette.cli.rank.Rank", lambda *given: done.append(given) or Scored())
     for name in ("write_text", "write_arrays", "shard_of", "save_ranked", "show_ranked"):
         monkeypatch.setattr(f"noisette.cli.rank.{name}", lambda *given: [])
+    monkeypatch.setattr("noisette.cli.refine.load", lambda name, *how: load("mnist", *how))
+    monkeypatch.setattr("noisette.cli.refine.Refine", lambda *given: done.append(given) or Scored())
+    for name in ("write_text", "write_arrays", "shard_of", "save_refined", "show_refined", "open_drawn"):
+        monkeypatch.setattr(f"noisette.cli.refine.{name}", lambda *given, **named: [])
     monkeypatch.setattr("noisette.cli.doctor.examine", lambda *given: done.append(given) or HEALTHY)
     monkeypatch.setattr("noisette.cli.demo.run_demo", lambda *given: done.append(given) or [])
     program, command, *flags = shlex.split(line)

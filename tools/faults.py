@@ -441,6 +441,24 @@ FAULTS = (
         },
     ),
     *planted_in(
+        "refine",
+        "workflows/refine.py",
+        "workflows/test_refine.py::test_those_are_drawn_again_that_score_least_or_most "
+        "workflows/test_refine.py::test_the_rejected_give_way_and_another_classifier_sees_it",
+        {
+            'take == "best" else': 'take != "best" else',
+            'hash_seed(request.seed, "refine"),': "request.seed,",
+            "labels.repeat_interleave(request.tries)": "labels.repeat(request.tries)",
+            "// request.tries], chosen)": "], chosen)",
+        },
+    ),
+    *planted_in(
+        "refine",
+        "workflows/model.py",
+        "workflows/test_model.py::test_a_drawing_may_begin_in_the_middle_of_the_grid",
+        {"levels = levels[first:]": "levels = levels[:1] + levels[first + 1 :]"},
+    ),
+    *planted_in(
         "calibration",
         "evaluation/calibration.py",
         "evaluation/test_calibration.py",

@@ -402,3 +402,19 @@ def test_each_guided_step_calls_the_network_once_with_both_halves():
 def test_a_path_and_a_string_name_the_same_model(tmp_path):
     save_model(tmp_path / "m.safetensors", made().file)
     assert locate(Path(tmp_path / "m.safetensors")) == locate(str(tmp_path / "m.safetensors"))
+
+
+def test_a_drawing_may_begin_in_the_middle_of_the_grid(tiny_model):
+    """From images noised to that level, and over the levels that are left: what the driver does of itself."""
+    model = Model("tiny", tiny_model(steps=6), torch.device("cpu"))
+    clean, levels = torch.rand(2, 1, 8, 10) * 2 - 1, model.file.spec.sampling_grid(model.sampling)
+    shots = list(model.snapshots([3, 4], seed=5, clean=clean, first=4))
+    assert [shot.noise_level for shot in shots] == levels[5:]
+    noise = ImageNoise(5, "sample", range(2), (1, 8, 10)).draw()
+    walk = sample(model.denoiser(), make_sampler("euler"), levels[4:], clean + levels[4] * noise, torch.tensor([3, 4]))
+    torch.testing.assert_close(shots[-1].denoised, last(walk).denoised)
+    (whole,) = [last(each).denoised for each in model.batches([3, 4], 5, range(2), model.sampling, clean, 4)]
+    assert torch.equal(whole, shots[-1].denoised)
+    for first, given in ((6, clean), (-1, clean), (1, None)):
+        with pytest.raises(Refusal, match=rf"begins with level {first}: expected 0 to {0 if given is None else 5}"):
+            next(model.snapshots([3, 4], clean=given, first=first))

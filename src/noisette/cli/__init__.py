@@ -19,6 +19,7 @@ COMMANDS = {
     "evaluate": "measure models or samples against real images, each number with its yardstick",
     "score": "how likely each sample is what was asked for, by a CLIP model or a classifier",
     "rank": "draw many images of each class and keep the best, no two too alike",
+    "refine": "noise images to a middle level and draw them again, keep what is better",
     "report": "tell a run in one page",
     "study": "the laboratory's studies: a table, figures and a finding",
     "perceive": "train a small classifier of a data set, or with --text a small CLIP model",

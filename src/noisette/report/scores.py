@@ -130,7 +130,8 @@ def measured(panels: Sequence[Measured], title: str) -> "Figure":
 
     names = list(panels[0].values)
     figure = Figure(figsize=(3.1 * len(panels), 1.0 + 0.42 * len(names)), layout="constrained")
-    figure.suptitle(title, x=0.01, ha="left", fontsize=10.5, color=INK)
+    figure.set_layout_engine("constrained", w_pad=0.1)  # room for the names at the left
+    figure.suptitle(title, x=0.02, ha="left", fontsize=10.5, color=INK)
     for axes, panel in zip(figure.subplots(1, len(panels), sharey=True, squeeze=False)[0], panels, strict=True):
         times = 100 if panel.shares else 1
         for row, (name, colour) in enumerate(zip(names, COLOURS, strict=False)):

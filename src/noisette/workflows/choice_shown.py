@@ -12,6 +12,7 @@ from noisette.report.scores import Measured, gallery, measured
 from noisette.report.theme import save_figure
 from noisette.report.words import listed, number, percent
 from noisette.workflows.rank import Candidate, Ranked
+from noisette.workflows.refine import Refined
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -49,6 +50,31 @@ def _told(record: Record) -> list[str]:
         f"A look takes as long as {number(price['a_look_in_evaluations'])} evaluations of the network: with them, "
         f"a kept image costs {number(price['all_in_evaluations'])}.",
     ]
+
+
+def show_refined(record: Record, console: Console) -> None:
+    """Print what refining did to each class, what it did by the classifier that took no part, and what it cost."""
+    table = _table("", "images", "new", "score before", "after")
+    for row in record["by_class"]:
+        scores = ("-" if row[key] is None else percent(row[key]) for key in ("score_before", "score_after"))
+        table.add_row(Text(row["class"]), f"{row['images']:,}", f"{row['new']:,}", *scores)
+    console.print(table)
+    console.print()
+    price, first = record["price"], record["evaluations_before"]
+    evaluations = {
+        "before": number(first) if first else "",
+        "after": f"{number(price['evaluations'])} + {number(price['looks'])} looks",
+    }
+    show_measured(record, {"before": "before", "after": "after"}, evaluations, console)
+    console.print(Text("\n".join([_refined(record), *scorers_told(record)]), style="dim"))
+
+
+def _refined(record: Record) -> str:
+    which = {"best": "The best", "rejected": "The worst"}[record["take"]]
+    return (
+        f"{which} {100 * record['share']:.3g} % of each class were noised to level {number(record['noise_level'])} and "
+        f"drawn again, {record['tries']} times each, in {number(record['evaluations_again'])} evaluations."
+    )
 
 
 def scorers_told(record: Record) -> list[str]:
@@ -110,6 +136,20 @@ def save_ranked(ranked: Ranked, folder: Path) -> list[Path]:
     )
     names = {f"plain, {_count(record, 'before')}": "before", f"best, {_count(record, 'after')}": "after"}
     return save({"images": pictures, "measured": measures(record, names, f"Best {of}")}, folder)
+
+
+def save_refined(refined: Refined, folder: Path) -> list[Path]:
+    """Write the figures, as PNG and SVG, into a folder; returns the PNGs."""
+    record, of = refined.record, caption(refined.record)
+    pictures = images(
+        {
+            f"Worst before, {record['source']['count']:,} images. Score, %": [each[::-1] for each in refined.before],
+            f"Worst after: {of}, from level {number(record['noise_level'])}": [each[::-1] for each in refined.after],
+        },
+        [row["class"] for row in record["by_class"]],
+    )
+    rows = {f"{name}, {_count(record, name)}": name for name in ("before", "after")}
+    return save({"images": pictures, "measured": measures(record, rows, f"Refined: {of}")}, folder)
 
 
 def _count(record: Record, key: str) -> str:

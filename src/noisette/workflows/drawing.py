@@ -10,6 +10,7 @@ import numpy as np
 from PIL import Image
 from torch import Tensor, nn
 
+from noisette.base.shapes import Images
 from noisette.data.images import to_uint8
 from noisette.diffusion.noise import unit_variance
 from noisette.diffusion.sample import Snapshot
@@ -41,16 +42,18 @@ def draw_pixels(
     sampling: SamplingConfig,
     progress: Callable[[float, int], None] | None = None,
     watch: Callable[[Snapshot, int], None] = lambda snapshot, drawn: None,
+    clean: Images | None = None,
+    first: int = 0,
 ) -> tuple[Pixels, Sampled]:
     """Draw image index[i] of the seed for the i-th label: pixels [N, H, W, C], and what it took.
 
     progress is told (images done, images in all) after each step; watch is handed each snapshot, and how many images
-    were drawn before its batch.
+    were drawn before its batch. clean, first: as in `Model.snapshots`.
     """
     pixels: list[Pixels] = []
     started, drawn = time.perf_counter(), 0
     with _Counter(model.file.network) as counter:
-        for batch in model.batches(labels, seed, index, sampling):
+        for batch in model.batches(labels, seed, index, sampling, clean, first):
             for snapshot in batch:
                 watch(snapshot, drawn)
                 if progress is not None:

@@ -86,17 +86,22 @@ class Model:
         index: Sequence[int] | None = None,
         sampling: SamplingConfig | None = None,
         clean: Images | None = None,
+        first: int = 0,
     ) -> Iterator[Snapshot]:
         """Draw one batch and yield the state after each step; labels [B] are class numbers, -1 for none.
 
         index [B] names each image (0, 1, ... when left out): image i of a seed is the same picture in any batch. With
-        `clean` [B, C, H, W] it starts from these images, noised to the first level, instead of from noise alone.
+        `clean` [B, C, H, W] it starts from these images, noised to the first level, instead of from noise alone; then
+        it may also begin in the middle of the grid, with the level number `first`, counted from 0.
         """
         sampling = sampling or self.sampling
         index = range(len(labels)) if index is None else index
         require(len(index) == len(labels), f"{len(index)} indices", f"one a label, {len(labels)}")
         labels = [self.label(number) for number in labels]  # refuses what is no class
         levels = self.file.spec.sampling_grid(sampling)
+        last_start = 0 if clean is None else len(levels) - 2
+        require(0 <= first <= last_start, f"a drawing that begins with level {first}", f"0 to {last_start}")
+        levels = levels[first:]
         noise = ImageNoise(seed, "sample", index, self.shape)
         if clean is None:
             start = start_image(noise.draw(), levels[0], self.file.spec.diffusion.is_chain())
@@ -119,13 +124,20 @@ class Model:
             yield snapshot
 
     def batches(
-        self, labels: Sequence[int], seed: int, index: Sequence[int], sampling: SamplingConfig
+        self,
+        labels: Sequence[int],
+        seed: int,
+        index: Sequence[int],
+        sampling: SamplingConfig,
+        clean: Images | None = None,
+        first: int = 0,
     ) -> Iterator[Iterator[Snapshot]]:
-        """The snapshots of each batch that the images are cut into."""
+        """The snapshots of each batch that the images are cut into; clean, first: as in `snapshots`."""
         require(len(index) == len(labels), f"{len(index)} indices", f"one a label, {len(labels)}")
-        for first in range(0, len(labels), BATCH):
-            rows = slice(first, first + BATCH)
-            yield self.snapshots(labels[rows], seed, index[rows], sampling)
+        for start in range(0, len(labels), BATCH):
+            rows = slice(start, start + BATCH)
+            given = None if clean is None else clean[rows]
+            yield self.snapshots(labels[rows], seed, index[rows], sampling, given, first)
 
     def sample(
         self,

@@ -61,6 +61,8 @@ def test_the_wheel_holds_the_data_the_recipes_and_the_licences(installed, tmp_pa
         "data/mnist-5k.md",
         "weights/shipped/mnist.md",
         "perception/shipped/mnist.md",
+        "perception/shipped/mnist-clip/README.md",
+        "perception/shipped/mnist-clip/model.safetensors",
         "report/page.html",
         "py.typed",
     ):

@@ -8,14 +8,17 @@ import pytest
 import torch
 
 from noisette.base.errors import Refusal
+from noisette.base.seeds import generator
+from noisette.data.datasets import load_data
 from noisette.data.images import ImageData, NoTestPart, to_model
 from noisette.perception.captions import language
 from noisette.perception.clip import load_clip
 from noisette.perception.contrast import ContrastConfig, teach
 from noisette.perception.degrade import DEGRADATIONS
 from noisette.perception.strokes import StrokeBounds
-from noisette.workflows.perceive import Part
-from noisette.workflows.perceive_text import perceive_text
+from noisette.workflows.perceive import SHIPPED, Part
+from noisette.workflows.perceive_text import perceive_text, shipped_clips
+from noisette.workflows.scorers import load_scorer
 from noisette.workflows.text_measures import measure_text, separation
 
 SHORT = ContrastConfig(width=32, layers=1, text_width=32, images=64, batch_size=32)
@@ -257,3 +260,45 @@ def test_damage_that_is_not_seen_shows_under_its_own_name(told):
     assert facts["clear_not_pixelated"] == 0.5
     assert all(facts[f"clear_not_{name}"] == 1 for name in DEGRADATIONS if name != "pixelated")
     assert facts["trained_clear"] == pytest.approx(1 - 0.5 / len(DEGRADATIONS))
+
+
+# --- the model that ships
+
+
+@pytest.fixture(scope="module")
+def shipped():
+    """Its folder, and the facts of its card."""
+    folder = SHIPPED / "mnist-clip"
+    text = (folder / "README.md").read_text(encoding="utf-8")
+    return folder, dict(re.findall(r"^- ([\w ]+): (.*)$", text, re.MULTILINE))
+
+
+def test_what_ships_is_small_and_as_good_as_promised(shipped):
+    folder, card = shipped
+    assert shipped_clips() == ["mnist-clip"]
+    assert sum(path.stat().st_size for path in folder.iterdir()) < 4_000_000
+    assert (card["measured on"], card["measured images"]) == ("test", "10000")
+    assert min(float(card[name]) for name in ("accuracy", "trained accuracy")) >= 0.98
+    assert min(float(card[name]) for name in ("unseen accuracy", "unseen lowest accuracy")) >= 0.95
+    assert min(float(card[name]) for name in ("trained clear", f"clear not {card['left out']}")) >= 0.97
+    assert card["left out"] == "pixelated"
+
+
+def test_the_card_of_what_ships_is_its_own(shipped):
+    folder, card = shipped
+    assert card["digest"] == load_clip(folder).digest
+    assert card["command"] == "noisette perceive mnist --text --out mnist-clip"
+    text = "".join(path.read_text(encoding="utf-8") for path in folder.iterdir() if path.suffix in (".md", ".json"))
+    assert not re.search(r"(?<![\w.])/\w+/", text)  # no folder of the machine that made it
+
+
+def test_what_ships_knows_digits_and_what_is_unclear():
+    data = load_data("mnist-5k")
+    rows = np.arange(0, len(data.labels), 20)
+    images = to_model(data.images[rows])
+    scorer = load_scorer("clip", data.classes, (1, 28, 28)).scorer
+    found = scorer(images)[:, :10].argmax(1).numpy()
+    assert (found == data.labels[rows]).mean() > 0.97
+    noisy = DEGRADATIONS["noisy"].spoil(images, generator(0)).clamp(-1, 1)
+    asked = load_clip(SHIPPED / "mnist-clip").scorer(["A clear number", "A blurry, unclear number"])
+    assert (asked(images)[:, 0] > asked(noisy)[:, 0]).float().mean() > 0.95

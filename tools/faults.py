@@ -420,10 +420,13 @@ FAULTS = (
     *planted_in(
         "best of many",
         "workflows/rank.py",
+        "workflows/test_rank.py::test_the_best_are_kept_and_another_classifier_sees_it "
         "workflows/test_rank.py::test_what_scores_too_little_is_never_kept "
         "workflows/test_rank.py::test_the_price_counts_the_evaluations_and_the_looks",
         {
-            "pools[number % classes].offer": "pools[0].offer",
+            "self.best.offer(candidate.number, candidate.score, features)": (
+                "self.best.offer(candidate.number, -candidate.score, features)"
+            ),
             "candidate.score < self.request.reject_below": "candidate.score > self.request.reject_below + 9",
             '"looks": self.looks / images': '"looks": 1.0',
         },
@@ -431,11 +434,9 @@ FAULTS = (
     *planted_in(
         "choosing",
         "workflows/choosing.py",
-        "workflows/test_rank.py::test_a_classifier_does_not_measure_its_own_choice "
         "workflows/test_rank.py::test_of_several_scorers_the_lowest_score_counts "
         "workflows/test_rank.py::test_what_is_measured_is_the_best_of_each_class_as_often",
         {
-            "scorer.digest == measuring.digest": "scorer.name == measuring.digest",
             "for each in verdicts]).min(0).values": "for each in verdicts]).max(0).values",
             "[:each] for label in": "[-each:] for label in",
         },
@@ -449,7 +450,7 @@ FAULTS = (
             'take == "best" else': 'take != "best" else',
             'hash_seed(request.seed, "refine"),': "request.seed,",
             "labels.repeat_interleave(request.tries)": "labels.repeat(request.tries)",
-            "// request.tries], chosen)": "], chosen)",
+            "// request.tries], chosen)": "% len(taken)], chosen)",
         },
     ),
     *planted_in(

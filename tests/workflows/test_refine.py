@@ -71,9 +71,10 @@ def test_the_rejected_give_way_and_another_classifier_sees_it(model, choice, sam
         assert row["score_after"] > row["score_before"] + 0.15
     (call,) = real_drawing
     assert call["labels"] == [0] * 20 + [1] * 20 + [2] * 20  # a quarter of 40, twice each
-    assert not torch.isin(
-        torch.tensor(record["images"]["origin"])[~torch.tensor(record["images"]["new"])], torch.arange(90, 120)
-    ).any()
+    origin, new = (torch.tensor(record["images"][name]) for name in ("origin", "new"))
+    assert not torch.isin(origin[~new], torch.arange(90, 120)).any()
+    asked = torch.tensor([label for label in range(3) for _ in range(40)])
+    assert torch.equal(samples.labels[origin], asked)  # also of those that are new
     assert record["price"]["evaluations"] == pytest.approx(3 * 60 / 120)
     assert record["price"]["looks"] == pytest.approx(180 / 120)
 

@@ -61,7 +61,10 @@ def test_what_ships():
     assert facts["data sets"] == ", ".join(DATASETS)
     assert facts["samplers"] == ", ".join(SAMPLERS)
     assert "quick" in facts["recipes"]
-    assert set(facts) == {"models", "recipes", "data sets", "samplers", "schedules", "parameterisations", "classifiers"}
+    assert set(facts) == {"models", "recipes", "data sets", "samplers", "schedules", "parameterisations"} | {
+        "classifiers",
+        "CLIP models",
+    }
     assert all(found in printed(shipped_facts()) for found in facts.values())
 
 

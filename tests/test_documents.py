@@ -119,7 +119,7 @@ def test_every_command_shown_is_understood(line, monkeypatch):
     )
     monkeypatch.setattr("noisette.cli.score.open_drawn", lambda *given, **named: None)
     monkeypatch.setattr("noisette.cli.score.Scoring", lambda *given: done.append(given) or Scored())
-    for name in ("write_text", "save_figures", "show"):
+    for name in ("write_text", "save_scores", "show"):
         monkeypatch.setattr(f"noisette.cli.score.{name}", lambda *given: [])
     monkeypatch.setattr("noisette.cli.rank.load", lambda name, *how: load("mnist", *how))
     monkeypatch.setattr("noisette.cli.rank.Rank", lambda *given: done.append(given) or Scored())

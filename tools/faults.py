@@ -556,7 +556,7 @@ FAULTS = (
         {
             "wanted / wanted.sum(0, keepdim=True) * logits.log_softmax(0)": "wanted * logits.log_softmax(0)",
             "if name != self.left_out)": ")",
-            "for optimizer in optimizers:\n                optimizer.step()": "optimizers[0].step()",
+            "for optimizer in optimizers:\n            optimizer.step()": "optimizers[0].step()",
             "((images + 1) / 2 - mean) / std": "(images - mean) / std",
             "lesson.strokes.words(images)": "lesson.strokes.words(degrade(images, kinds, config.trained_on, draw))",
         },

@@ -10,7 +10,7 @@ from safetensors import safe_open
 
 from noisette.base.errors import Refusal
 from noisette.data.datasets import load_data
-from noisette.data.images import ImageData, NoTestPart, to_model
+from noisette.data.images import ImageData, to_model
 from noisette.data.split import split
 from noisette.perception.classifier import ClassifierConfig
 from noisette.perception.classifier_file import load_classifier
@@ -34,17 +34,9 @@ def striped(count, seed, classes=("upright", "flat"), size=(9, 12, 3)):
 
 
 @pytest.fixture
-def parts(monkeypatch):
-    """The parts that the data set "stripes" has; tests change them. Without a test part it says so as mnist-5k does."""
-    found = {"train": striped(80, 0), "test": striped(30, 1)}
-
-    def load(name, data_dir, part, *how):
-        if part not in found:
-            raise NoTestPart(f"{name} has no test part: use its validation split")
-        return found[part]
-
-    monkeypatch.setattr("noisette.workflows.perceive.load_data", load)
-    return found
+def parts(parts_of):
+    """The parts that the data set "stripes" has; tests change them."""
+    return parts_of(striped(80, 0), striped(30, 1))
 
 
 def made(out, fitting=SHORT, network="plain", **options):

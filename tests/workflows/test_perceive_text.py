@@ -10,7 +10,7 @@ import torch
 from noisette.base.errors import Refusal
 from noisette.base.seeds import generator
 from noisette.data.datasets import load_data
-from noisette.data.images import ImageData, NoTestPart, to_model
+from noisette.data.images import ImageData, to_model
 from noisette.perception.captions import language
 from noisette.perception.clip import load_clip
 from noisette.perception.contrast import ContrastConfig, teach
@@ -35,17 +35,9 @@ def bright(count, seed, classes=("left", "top"), size=(12, 12, 3)):
 
 
 @pytest.fixture
-def parts(monkeypatch):
+def parts(parts_of):
     """The parts that the data set "halves" has; tests change them."""
-    found = {"train": bright(80, 0), "test": bright(30, 1)}
-
-    def load(name, data_dir, part, *how):
-        if part not in found:
-            raise NoTestPart(f"{name} has no test part: use its validation split")
-        return found[part]
-
-    monkeypatch.setattr("noisette.workflows.perceive.load_data", load)
-    return found
+    return parts_of(bright(80, 0), bright(30, 1))
 
 
 def made(out, config=SHORT, captions=(), **options):

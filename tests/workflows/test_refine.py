@@ -13,7 +13,6 @@ from noisette.base.errors import Refusal
 from noisette.data.images import to_model
 from noisette.weights.model_file import save_model
 from noisette.workflows.choice_shown import save_refined, show_refined
-from noisette.workflows.choosing import Choice
 from noisette.workflows.drawing import Sampled
 from noisette.workflows.model import load
 from noisette.workflows.refine import Refine, RefineRequest
@@ -25,12 +24,6 @@ def model(tiny_model, blobs):
     """A model of blobs that was never trained, in a file."""
     save_model(blobs.folder / "model.safetensors", tiny_model(blobs.classes, sampler="euler", steps=8))
     return load(str(blobs.folder / "model.safetensors"), "cpu", "float32")
-
-
-@pytest.fixture
-def choice(blobs, other_classifier):
-    """Chooses by a residual classifier, measures by a plain one."""
-    return Choice(by=(str(other_classifier),), measure=blobs.classifier, data="blobs")
 
 
 @pytest.fixture

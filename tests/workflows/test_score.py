@@ -13,7 +13,7 @@ from noisette.base.errors import Refusal
 from noisette.evaluation.calibration import fit_temperature
 from noisette.workflows.calibrated import calibrate, some_real_images
 from noisette.workflows.score import Prompts, ScoreRequest, Scoring
-from noisette.workflows.score_shown import _best_and_worst, save_figures, show
+from noisette.workflows.score_shown import _best_and_worst, save_scores, show
 from noisette.workflows.scorers import Scored, load_scorer, score_pixels
 from noisette.workflows.sources import open_drawn
 
@@ -159,7 +159,7 @@ def test_table_and_figures(scoring, tmp_path, digits):
         text = console.export_text()
         assert "left" in text
         assert "% of 150 real blobs images" in text
-        written = save_figures(found, tmp_path / str(number))
+        written = save_scores(found, tmp_path / str(number))
         assert [path.name for path in written] == [
             "best_and_worst.png",
             "scores.png",

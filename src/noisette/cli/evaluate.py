@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
-from rich.console import Console
 from tyro.conf import arg
 
 from noisette.base.errors import Refusal
@@ -13,6 +12,7 @@ from noisette.base.files import require_writable, write_text
 from noisette.cli.flags import parse, parse_known, subjects
 from noisette.cli.progress import progress_bar
 from noisette.cli.sample import Early
+from noisette.cli.tables import console_for_tables
 from noisette.weights.model_file import SamplingConfig
 from noisette.workflows.evaluate import RECORD, EvaluationRequest, check_source, measure, take
 from noisette.workflows.evaluation_shown import NEAREST, save_pictures, show
@@ -79,7 +79,7 @@ def run(args: list[str]) -> int:
                 save_pictures(evaluation, picture.parent)
     if options.json is not None:
         _write(options.json, records[0] if len(records) == 1 else records)
-    show(records, _console())
+    show(records, console_for_tables(WIDTH))
     for record in records:
         print(_line(record))
     return 0
@@ -111,9 +111,3 @@ def _line(record: dict[str, Any]) -> str:
     drawn = "" if source["seconds"] is None else f"drawn in {source['seconds']:.1f} s, "
     stages = ", ".join(f"{stage} {seconds:.1f}" for stage, seconds in timings.items())
     return f"{source['name']}: {drawn}measured in {sum(timings.values()):.1f} s ({stages})"
-
-
-def _console() -> Console:
-    """Of the terminal's width; wide enough for the table where there is no terminal."""
-    console = Console()
-    return console if console.is_terminal else Console(width=WIDTH)

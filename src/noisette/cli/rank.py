@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-from rich.console import Console
 from tyro.conf import arg
 
 from noisette.base.errors import Refusal
@@ -13,6 +12,7 @@ from noisette.base.files import require_writable, write_text
 from noisette.cli.flags import parse, parse_known, subject
 from noisette.cli.progress import progress_bar
 from noisette.cli.sample import Early
+from noisette.cli.tables import console_for_tables
 from noisette.weights.model_file import SamplingConfig
 from noisette.workflows.choice_shown import FIGURES, save_ranked, show_ranked
 from noisette.workflows.choosing import Choice
@@ -68,8 +68,7 @@ def run(args: list[str]) -> int:
     request = RankRequest(options.choice, options.per_class, options.candidates, options.reject_below, options.seed)
     with progress_bar() as progress:
         ranked = Rank(model, request, options.sampling, options.data_dir, progress).run(progress)
-    console = Console()
-    show_ranked(ranked.record, console if console.is_terminal else Console(width=120))
+    show_ranked(ranked.record, console_for_tables())
     write_arrays(out / KEPT, shard_of(ranked.kept, request.seed, model.classes))
     write_text(out / RECORD, json.dumps(ranked.record, allow_nan=False) + "\n")
     print("written:", out / KEPT, out / RECORD, *save_ranked(ranked, out), sep="\n  ")

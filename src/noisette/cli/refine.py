@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-from rich.console import Console
 from tyro.conf import arg
 
 from noisette.base.config import require
@@ -14,6 +13,7 @@ from noisette.base.files import require_writable, write_text
 from noisette.cli.flags import parse, parse_known, subject
 from noisette.cli.progress import progress_bar
 from noisette.cli.sample import Early
+from noisette.cli.tables import console_for_tables
 from noisette.weights.model_file import SamplingConfig
 from noisette.workflows.choice_shown import FIGURES, save_refined, show_refined
 from noisette.workflows.choosing import Choice
@@ -76,8 +76,7 @@ def run(args: list[str]) -> int:
     with progress_bar() as progress:
         refine = Refine(model, options.request, samples, options.sampling, options.data_dir, progress)
         refined = refine.run(progress)
-    console = Console()
-    show_refined(refined.record, console if console.is_terminal else Console(width=120))
+    show_refined(refined.record, console_for_tables())
     write_arrays(out / REFINED, shard_of(refined.after, options.request.seed, model.classes))
     write_text(out / RECORD, json.dumps(refined.record, allow_nan=False) + "\n")
     print("written:", out / REFINED, out / RECORD, *save_refined(refined, out), sep="\n  ")

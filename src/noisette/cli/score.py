@@ -5,15 +5,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-from rich.console import Console
 from tyro.conf import arg
 
 from noisette.base.errors import Refusal
 from noisette.base.files import require_writable, write_text
 from noisette.cli.flags import parse, subject
 from noisette.cli.progress import progress_bar
+from noisette.cli.tables import console_for_tables
 from noisette.workflows.score import ScoreRequest, Scoring
-from noisette.workflows.score_shown import FIGURES, save_figures, show
+from noisette.workflows.score_shown import FIGURES, save_scores, show
 from noisette.workflows.sources import open_drawn
 
 PROG = "noisette score SAMPLES"
@@ -48,9 +48,8 @@ def run(args: list[str]) -> int:
             require_writable(out / file)
     with progress_bar() as progress:
         score = Scoring(samples, options.request, options.data_dir, options.device, progress).run(progress)
-    console = Console()
-    show(score.record, console if console.is_terminal else Console(width=120))
+    show(score.record, console_for_tables())
     if out is not None:
         write_text(out / RECORD, json.dumps(score.record, allow_nan=False) + "\n")
-        print("written:", out / RECORD, *save_figures(score, out), sep="\n  ")
+        print("written:", out / RECORD, *save_scores(score, out), sep="\n  ")
     return 0

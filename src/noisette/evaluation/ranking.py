@@ -68,6 +68,12 @@ class BestApart:
         return found
 
 
+def best_of_class(labels: Int64[Tensor, " n"], scores: Float[Tensor, " n"], label: int) -> Int64[Tensor, " m"]:
+    """Rows of the images of a class, the best first, of equals the earlier."""
+    own = (labels == label).nonzero().flatten()
+    return own[scores[own].argsort(descending=True, stable=True)]
+
+
 def best_apart(scores: Float[Tensor, " n"], features: Float[Tensor, "n width"], count: int, apart: float) -> list[int]:
     """Rows of the best `count`, best first, of equals the earlier, no two nearer to each other than `apart`: whoever is
     too near to a better one that was taken is passed over. Fewer where there are no more."""

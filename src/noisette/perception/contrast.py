@@ -7,7 +7,6 @@ one, equally (a soft target instead of the paper's one caption an image); so is 
 
 import math
 import random
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -17,12 +16,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from noisette.base.config import require
-from noisette.base.errors import NoisetteError
 from noisette.base.seeds import generator, hash_seed
 from noisette.base.shapes import Images, Labels
 from noisette.perception.captions import STROKES, Language, write_captions
 from noisette.perception.degrade import DEGRADATIONS, degrade
-from noisette.perception.fit import Fitted, ImagesByRow, augment
+from noisette.perception.fit import Fitted, ImagesByRow, augment, in_epochs
 from noisette.perception.strokes import StrokeBounds, stroke_bounds
 
 WARMEST = math.log(100)
@@ -170,39 +168,31 @@ def teach(
     same weights on the same machine with as many threads. Ends in evaluation mode. Raises NoisetteError when the loss
     is no longer finite.
     """
-    count, device = len(lesson.images), network.device
+    device, optimizers = network.device, _optimizers(network, config.weight_decay)
     draw, told = generator(config.seed, "degradation"), random.Random(hash_seed(config.seed, "captions"))
-    optimizers = _optimizers(network, config.weight_decay)
-    batch = min(config.batch_size, count)
-    steps = count // batch  # an epoch's; what remains is left out, each time other images
-    epochs = max(1, round(config.images / (steps * batch)))
-    begun = time.perf_counter()
-    for epoch in range(epochs):
-        order, total = torch.randperm(count, generator=generator(config.seed, "order", epoch)), 0.0
-        for step, rows in enumerate(torch.split(order[: steps * batch], batch)):
-            done = (epoch * steps + step + 0.5) / (epochs * steps)
-            for optimizer in optimizers:
-                optimizer.param_groups[0]["lr"] = config.learning_rate * min(done / 0.2, (1 - done) / 0.8)
-            images, qualities = spoil(augment(lesson.images[rows], config, draw), lesson, config, draw)
-            captions = write_captions(lesson.language, lesson.labels[rows], qualities, told)
-            true = captions.true_of(lesson.labels[rows], qualities).to(device)
-            tokens = tokenizer(captions.texts, padding=True, truncation=True, return_tensors="pt")
-            with torch.autocast(device.type, precision, enabled=precision != torch.float32):
-                of_images = network.get_image_features(lesson.pixels.scaled(images).to(device)).pooler_output
-                ids, mask = tokens["input_ids"].to(device), tokens["attention_mask"].to(device)
-                of_texts = network.get_text_features(ids, attention_mask=mask).pooler_output
-            loss = contrast(of_images.float(), of_texts.float(), network.logit_scale.exp(), true)
-            network.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
-            torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
-            for optimizer in optimizers:
-                optimizer.step()
-            with torch.no_grad():
-                network.logit_scale.clamp_(max=WARMEST)
-            total += loss.item()
-        if not math.isfinite(total):
-            raise NoisetteError(f"the loss of epoch {epoch + 1} is {total}: expected a lower learning rate")
-        yield Fitted(epoch + 1, epochs, total / steps, time.perf_counter() - begun)
+
+    def learn(rows: Tensor, rate: float) -> float:
+        for optimizer in optimizers:
+            optimizer.param_groups[0]["lr"] = rate
+        images, qualities = spoil(augment(lesson.images[rows], config, draw), lesson, config, draw)
+        captions = write_captions(lesson.language, lesson.labels[rows], qualities, told)
+        true = captions.true_of(lesson.labels[rows], qualities).to(device)
+        tokens = tokenizer(captions.texts, padding=True, truncation=True, return_tensors="pt")
+        with torch.autocast(device.type, precision, enabled=precision != torch.float32):
+            of_images = network.get_image_features(lesson.pixels.scaled(images).to(device)).pooler_output
+            ids, mask = tokens["input_ids"].to(device), tokens["attention_mask"].to(device)
+            of_texts = network.get_text_features(ids, attention_mask=mask).pooler_output
+        loss = contrast(of_images.float(), of_texts.float(), network.logit_scale.exp(), true)
+        network.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+        for optimizer in optimizers:
+            optimizer.step()
+        with torch.no_grad():
+            network.logit_scale.clamp_(max=WARMEST)
+        return loss.item()
+
+    yield from in_epochs(len(lesson.images), config, learn)
     network.eval()
 
 

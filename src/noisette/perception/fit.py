@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
@@ -86,26 +86,56 @@ def fit(
     augmentation = generator(config.seed, "augmentation")
     device = next(classifier.parameters()).device
     optimizer = torch.optim.AdamW(classifier.parameters(), weight_decay=config.weight_decay)
-    batch = min(config.batch_size, len(images))
-    steps = len(images) // batch  # an epoch's; what remains is left out, each time other images
+
+    def learn(rows: Tensor, rate: float) -> float:
+        optimizer.param_groups[0]["lr"] = rate
+        with torch.autocast(device.type, precision, enabled=precision != torch.float32):
+            logits, _ = classifier(augment(images[rows], config, augmentation).to(device))
+        loss = F.cross_entropy(logits.float(), labels[rows].to(device), label_smoothing=config.smoothing)
+        optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+        return loss.item()
+
+    classifier.train()
+    for fitted in in_epochs(len(images), config, learn):
+        classifier.eval()
+        yield fitted
+        classifier.train()
+    classifier.eval()
+
+
+@runtime_checkable
+class Course(Protocol):
+    """How long and how fast something is trained."""
+
+    @property
+    def seed(self) -> int: ...
+    @property
+    def images(self) -> int: ...
+    @property
+    def batch_size(self) -> int: ...
+    @property
+    def learning_rate(self) -> float: ...
+
+
+def in_epochs(count: int, config: Course, learn: Callable[[Tensor, float], float]) -> Iterator[Fitted]:
+    """Whole epochs over `count` images, each in an order of its own; yields after each.
+
+    learn is handed the rows of a batch and the learning rate, which rises from 0 for a fifth of the steps and then
+    falls to 0, and returns the loss. Raises NoisetteError when an epoch's loss is no longer finite.
+    """
+    batch = min(config.batch_size, count)
+    steps = count // batch  # an epoch's; what remains is left out, each time other images
     epochs = max(1, round(config.images / (steps * batch)))
     begun = time.perf_counter()
     for epoch in range(epochs):
-        classifier.train()
-        order, total = torch.randperm(len(images), generator=generator(config.seed, "order", epoch)), 0.0
+        order, total = torch.randperm(count, generator=generator(config.seed, "order", epoch)), 0.0
         for step, rows in enumerate(torch.split(order[: steps * batch], batch)):
             done = (epoch * steps + step + 0.5) / (epochs * steps)
-            optimizer.param_groups[0]["lr"] = config.learning_rate * min(done / 0.2, (1 - done) / 0.8)
-            with torch.autocast(device.type, precision, enabled=precision != torch.float32):
-                logits, _ = classifier(augment(images[rows], config, augmentation).to(device))
-            loss = F.cross_entropy(logits.float(), labels[rows].to(device), label_smoothing=config.smoothing)
-            optimizer.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
-            optimizer.step()
-            total += loss.item()
+            total += learn(rows, config.learning_rate * min(done / 0.2, (1 - done) / 0.8))
         if not math.isfinite(total):
             raise NoisetteError(f"the loss of epoch {epoch + 1} is {total}: expected a lower learning rate")
-        classifier.eval()
         yield Fitted(epoch + 1, epochs, total / steps, time.perf_counter() - begun)
 
 

@@ -2,7 +2,7 @@
 
 import re
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -87,6 +87,14 @@ def save_figure(figure: "Figure", stem: Path) -> str:
             with whole_file(path) as temporary:
                 figure.savefig(temporary, format=path.suffix[1:], dpi=200, metadata=_NOTHING[path.suffix])
     return inline(paths[-1].read_text(encoding="utf-8"), stem.name)
+
+
+def save_figures(figures: Mapping[str, "Figure | None"], folder: Path) -> list[Path]:
+    """Write the figures that there are, each by its name as PNG and SVG, into a folder; returns the PNGs."""
+    there = {name: figure for name, figure in figures.items() if figure is not None}
+    for name, figure in there.items():
+        save_figure(figure, folder / name)
+    return [folder / f"{name}.png" for name in there]
 
 
 BACKGROUND = "background"

@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from noisette.report.scores import Measured, gallery, measured
-from noisette.report.theme import save_figure
+from noisette.report.theme import save_figures
 from noisette.report.words import listed, number, percent
 from noisette.workflows.rank import Candidate, Ranked
 from noisette.workflows.refine import Refined
@@ -135,7 +135,7 @@ def save_ranked(ranked: Ranked, folder: Path) -> list[Path]:
         [row["class"] for row in record["by_class"]],
     )
     names = {f"plain, {_count(record, 'before')}": "before", f"best, {_count(record, 'after')}": "after"}
-    return save({"images": pictures, "measured": measures(record, names, f"Best {of}")}, folder)
+    return save_figures({"images": pictures, "measured": measures(record, names, f"Best {of}")}, folder)
 
 
 def save_refined(refined: Refined, folder: Path) -> list[Path]:
@@ -149,7 +149,7 @@ def save_refined(refined: Refined, folder: Path) -> list[Path]:
         [row["class"] for row in record["by_class"]],
     )
     rows = {f"{name}, {_count(record, name)}": name for name in ("before", "after")}
-    return save({"images": pictures, "measured": measures(record, rows, f"Refined: {of}")}, folder)
+    return save_figures({"images": pictures, "measured": measures(record, rows, f"Refined: {of}")}, folder)
 
 
 def _count(record: Record, key: str) -> str:
@@ -194,11 +194,3 @@ def measures(record: Record, rows: Mapping[str, str], title: str) -> "Figure | N
         ],
         f"{title}; measured by {by}, which took no part",
     )
-
-
-def save(figures: Mapping[str, "Figure | None"], folder: Path) -> list[Path]:
-    """Write figures that there are by their names, as PNG and SVG, into a folder; returns the PNGs."""
-    there = {name: figure for name, figure in figures.items() if figure is not None}
-    for name, figure in there.items():
-        save_figure(figure, folder / name)
-    return [folder / f"{name}.png" for name in there]

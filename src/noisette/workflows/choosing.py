@@ -17,10 +17,13 @@ from noisette.base.shapes import Labels
 from noisette.data.form import AS_IT_IS, Form
 from noisette.evaluation.ranking import spacing
 from noisette.report.pictures import Pixels
+from noisette.weights.model_file import SamplingConfig
 from noisette.workflows.calibrated import Calibrated, calibrate, some_real_images
+from noisette.workflows.model import Model, file_digest
 from noisette.workflows.perceive import load_perception
 from noisette.workflows.real_statistics import as_points
 from noisette.workflows.sample_files import Shard
+from noisette.workflows.sample_request import finite
 from noisette.workflows.score import Prompts, scorer_for
 from noisette.workflows.scorers import CLASSIFIER, CLIP, classifier_of
 from noisette.workflows.sources import FEWEST
@@ -71,6 +74,8 @@ class Chooser:
         self.scorers = [scorer_for(name, self.judge.data, choice.prompts, device) for name in choice.scorers]
         self._check_measure_takes_no_part()
         self.calibrated: list[Calibrated] = []
+        self.apart = 0.0
+        """The distance below which two images are too alike."""
         self.seconds = 0.0
         """Spent on scores."""
 
@@ -97,13 +102,14 @@ class Chooser:
 
     def calibrate(self, per_class: int, progress: Progress = silent) -> float:
         """Calibrate the scorers on real images; the distance below which two of `per_class` images of a class are too
-        alike."""
+        alike, which is `apart` from then on."""
         reference = self.judge.real.reference
         real = some_real_images(reference.data, reference.rows)
         self.calibrated = [calibrate(scorer, real, progress) for scorer in self.scorers]
         in_pixels = self.choice.space == "pixels"
         features = as_points(real.images) if in_pixels else self.calibrated[0].shown.features
-        return spacing(features, real.labels, per_class, self.choice.near)
+        self.apart = spacing(features, real.labels, per_class, self.choice.near)
+        return self.apart
 
     def score(self, images: Pixels, labels: Labels) -> tuple[Tensor, Tensor]:
         """Scores float64 [N] of images [N, H, W, C] asked for as labels [N], of several scorers the lowest, and the
@@ -134,7 +140,7 @@ class Chooser:
         return found
 
     def facts(self) -> dict[str, Any]:
-        """Scorers and measuring classifier, for a record."""
+        """Scorers, measuring classifier and what is too alike, for a record."""
         measuring = self.judge.real.classifier
         return {
             "by": [each.facts() for each in self.calibrated],
@@ -146,4 +152,16 @@ class Chooser:
                 "data": self.judge.data.name,
                 "part": self.judge.real.against,
             },
+            "too_alike": {"space": self.choice.space, "share": self.choice.near, "distance": self.apart},
         }
+
+
+def drawn_by(model: Model, seed: int, sampling: SamplingConfig) -> dict[str, Any]:
+    """The model that drew, and how, for a record."""
+    return {
+        "name": model.name,
+        "digest": file_digest(model.name),
+        "seed": seed,
+        "sampling": finite(sampling),
+        "dtype": model.precision,
+    }

@@ -91,24 +91,31 @@ def perceive(
     precision = choose_precision("auto", chosen)
     for fitted in fit(network, train, train.labels, fitting, precision):
         progress(fitted)
-    card = {
-        "data": data.name,
-        "data_digest": data.digest,
-        "data_source": data.source,
+    card = training_facts(train, command, precision, chosen, fitted, time.process_time() - begun)
+    card |= {"fitting": to_plain(fitting)}
+    save_classifier(out, spec, network, card | _measure(_rounded(network), test), STORED)
+    return load_classifier(out)
+
+
+def training_facts(
+    train: Part, command: str, precision: torch.dtype, device: torch.device, fitted: Fitted, cpu_seconds: float
+) -> dict[str, Any]:
+    """What a card says of how a network that looks at images was trained."""
+    return {
+        "data": train.data.name,
+        "data_digest": train.data.digest,
+        "data_source": train.data.source,
         "training_images": len(train),
         "command": command,
-        "device": str(chosen),
+        "device": str(device),
         "precision": str(precision).removeprefix("torch."),
         "threads": torch.get_num_threads(),
         "training_seconds": round(fitted.seconds, 1),
-        "training_cpu_seconds": round(time.process_time() - begun, 1),
+        "training_cpu_seconds": round(cpu_seconds, 1),
         "python": platform.python_version(),
         "torch": str(torch.__version__),
         "noisette": noisette.__version__,
-        "fitting": to_plain(fitting),
     }
-    save_classifier(out, spec, network, card | _measure(_rounded(network), test), STORED)
-    return load_classifier(out)
 
 
 def labelled_parts(name: str, data_dir: Path | None, form: Form, reading: Progress) -> tuple[Part, Part]:

@@ -1,16 +1,12 @@
 """`noisette perceive --text`: train a small CLIP on captioned images; the one that ships."""
 
 import json
-import platform
 import time
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-import torch
-
-import noisette
 from noisette.base.config import require, to_plain
 from noisette.base.files import require_writable, whole_folder, write_text
 from noisette.base.progress import Progress, silent
@@ -23,7 +19,7 @@ from noisette.perception.contrast import ContrastConfig, Pixels, new_clip, patch
 from noisette.perception.fit import Fitted
 from noisette.perception.tokens import LONGEST, new_tokenizer
 from noisette.workflows.device import choose_device, choose_precision
-from noisette.workflows.perceive import SHIPPED, STORED, labelled_parts
+from noisette.workflows.perceive import SHIPPED, STORED, labelled_parts, training_facts
 from noisette.workflows.text_measures import measure_text
 
 STORED_NAME = str(STORED).removeprefix("torch.")
@@ -64,22 +60,8 @@ def perceive_text(
     precision, begun = choose_precision("auto", chosen), time.process_time()
     for fitted in teach(network, tokenizer, lesson, config, precision):
         progress(fitted)
-    card = {
-        "data": train.data.name,
-        "data_digest": train.data.digest,
-        "data_source": train.data.source,
-        "classes": len(train.data.classes),
-        "training_images": len(train),
-        "command": command,
-        "device": str(chosen),
-        "precision": str(precision).removeprefix("torch."),
-        "threads": torch.get_num_threads(),
-        "training_seconds": round(fitted.seconds, 1),
-        "training_cpu_seconds": round(time.process_time() - begun, 1),
-        "python": platform.python_version(),
-        "torch": str(torch.__version__),
-        "noisette": noisette.__version__,
-    } | to_plain(config)
+    card = training_facts(train, command, precision, chosen, fitted, time.process_time() - begun)
+    card |= {"classes": len(train.data.classes)} | to_plain(config)
     with whole_folder(out) as folder:
         _write(folder, network, tokenizer, lesson.pixels, width)
         clip = load_clip(folder, chosen)  # what is measured is what is stored

@@ -16,11 +16,10 @@ from noisette.base.progress import Progress, silent
 from noisette.evaluation.ranking import BestApart
 from noisette.report.pictures import Pixels
 from noisette.weights.model_file import SamplingConfig
-from noisette.workflows.choosing import Choice, Chooser
+from noisette.workflows.choosing import Choice, Chooser, drawn_by
 from noisette.workflows.drawing import draw_pixels
-from noisette.workflows.model import BATCH, Model, file_digest
+from noisette.workflows.model import BATCH, Model
 from noisette.workflows.sample_files import Shard
-from noisette.workflows.sample_request import finite
 from noisette.workflows.sources import check_fits
 
 FORMAT = "noisette-rank-1"
@@ -105,23 +104,16 @@ class Rank:
             best = max(each.score for pool in pools for each in pool.plain)
             raise NoisetteError(f"no image scores {request.reject_below:g} or more: the best of the first {best:.3g}")
         plain, after = (shard_of(each, seed, classes) for each in ([pool.plain for pool in pools], kept))
-        record = self._record(pools, cost, apart) | chooser.before_and_after(plain, after, progress)
+        record = self._record(pools, cost) | chooser.before_and_after(plain, after, progress)
         return Ranked(record, kept, [pool.plain for pool in pools], [pool.worst for pool in pools])
 
-    def _record(self, pools: Sequence["_Pool"], cost: "Price", apart: float) -> dict[str, Any]:
+    def _record(self, pools: Sequence["_Pool"], cost: "Price") -> dict[str, Any]:
         request, model = self.request, self.model
         kept = [each for pool in pools for each in pool.kept()]
         return {
             "format": FORMAT,
-            "model": {
-                "name": model.name,
-                "digest": file_digest(model.name),
-                "seed": request.seed,
-                "sampling": finite(self.sampling),
-                "dtype": model.precision,
-            },
+            "model": drawn_by(model, request.seed, self.sampling),
             **self.chooser.facts(),
-            "too_alike": {"space": request.choice.space, "share": request.choice.near, "distance": apart},
             "per_class": request.per_class,
             "candidates": request.candidates,
             "reject_below": request.reject_below,

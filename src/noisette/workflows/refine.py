@@ -14,14 +14,13 @@ from noisette.base.config import require
 from noisette.base.progress import Progress, silent
 from noisette.base.seeds import hash_seed
 from noisette.data.images import to_model
-from noisette.evaluation.ranking import best_apart
+from noisette.evaluation.ranking import best_apart, best_of_class
 from noisette.report.pictures import Pixels
 from noisette.weights.model_file import SamplingConfig
-from noisette.workflows.choosing import Choice, Chooser
+from noisette.workflows.choosing import Choice, Chooser, drawn_by
 from noisette.workflows.drawing import Sampled, draw_pixels
-from noisette.workflows.model import Model, file_digest
+from noisette.workflows.model import Model
 from noisette.workflows.rank import Candidate, Price, shard_of
-from noisette.workflows.sample_request import finite
 from noisette.workflows.sources import Samples, check_fits, draw
 
 FORMAT = "noisette-refine-1"
@@ -115,10 +114,7 @@ class Refine:
         before = [given.best(label) for label in range(len(self.model.classes))]
         after = [self._choose(pool, rows, label, apart) for label, rows in enumerate(before)]
         record = self._record(samples, pool, taken, before, after)
-        record |= {
-            "too_alike": {"space": request.choice.space, "share": request.choice.near, "distance": apart},
-            **self._price(samples, sampled, len(pool.labels)),
-        }
+        record |= self._price(samples, sampled, len(pool.labels))
         shards = [shard_of([pool.candidates(rows) for rows in each], request.seed, ()) for each in (before, after)]
         record |= chooser.before_and_after(shards[0], shards[1], progress)
         return Refined(record, *([pool.candidates(rows) for rows in each] for each in (before, after)))
@@ -166,13 +162,7 @@ class Refine:
         return {
             "format": FORMAT,
             "source": {**samples.source, "digest": samples.digest(), "count": count},
-            "model": {
-                "name": model.name,
-                "digest": file_digest(model.name),
-                "seed": request.seed,
-                "sampling": finite(self.sampling),
-                "dtype": model.precision,
-            },
+            "model": drawn_by(model, request.seed, self.sampling),
             **self.chooser.facts(),
             "take": request.take,
             "share": request.share,
@@ -217,8 +207,7 @@ class _Pool:
 
     def best(self, label: int) -> Tensor:
         """The rows of a class, the best first."""
-        own = (self.labels == label).nonzero().flatten()
-        return own[self.scores[own].argsort(descending=True, stable=True)]
+        return best_of_class(self.labels, self.scores, label)
 
     def candidates(self, rows: Tensor) -> list[Candidate]:
         """Some of them."""

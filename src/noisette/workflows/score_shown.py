@@ -10,9 +10,10 @@ from torch import Tensor
 
 from noisette.evaluation.calibration import Reliability
 from noisette.evaluation.intervals import wilson
+from noisette.evaluation.ranking import best_of_class
 from noisette.report.figures import MOST_CONFUSED, confusion
 from noisette.report.scores import Points, Shown, calibration, gallery, score_histogram
-from noisette.report.theme import plain, save_figure
+from noisette.report.theme import plain, save_figures
 from noisette.report.words import percent
 from noisette.workflows.score import Score
 
@@ -80,7 +81,7 @@ def called(record: Record) -> str:
 # Figures ------------------------------------------------------------------------------------------
 
 
-def save_figures(score: Score, folder: Path) -> list[Path]:
+def save_scores(score: Score, folder: Path) -> list[Path]:
     """Write the figures, as PNG and SVG, into a folder; the confusion where the classes are not too many to be drawn.
     Returns the PNGs."""
     record, real = score.record, score.calibrated
@@ -100,9 +101,7 @@ def save_figures(score: Score, folder: Path) -> list[Path]:
         figures["confusion"] = confusion(
             record["confusion"], record["classes"], record["columns"], f"likeliest to {called(record)}"
         )
-    for stem, figure in figures.items():
-        save_figure(figure, folder / stem)
-    return [folder / f"{stem}.png" for stem in figures]
+    return save_figures(figures, folder)
 
 
 def _curve(found: Reliability) -> tuple[Points, float]:
@@ -117,7 +116,7 @@ def _curve(found: Reliability) -> tuple[Points, float]:
 def _best_and_worst(score: Score) -> Any:
     """The best and the worst of each class, a column a class."""
     classes = sorted({*score.verdicts.asked.tolist()})[:MOST_CLASSES]
-    columns = [_ordered(score.verdicts.asked, score.verdicts.score, number) for number in classes]
+    columns = [best_of_class(score.verdicts.asked, score.verdicts.score, number) for number in classes]
     names = [score.record["classes"][number] for number in classes]
     of = f"{len(score.samples.labels):,} images of {_last(score.record['source']['name'])} by {called(score.record)}"
     panels = {
@@ -125,12 +124,6 @@ def _best_and_worst(score: Score) -> Any:
         "Worst: score, %, and what it is read as": [_shown(score, rows.flip(0)[:ROWS]) for rows in columns],
     }
     return gallery(panels, names)
-
-
-def _ordered(asked: Tensor, scores: Tensor, number: int) -> Tensor:
-    """The rows of a class, the best first."""
-    own = (asked == number).nonzero().flatten()
-    return own[scores[own].argsort(descending=True, stable=True)]
 
 
 def _shown(score: Score, rows: Tensor) -> list[Shown]:

@@ -15,6 +15,7 @@ import platform
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -219,14 +220,15 @@ class Run:
             threads,
             precision,
             self.card["data_digest"],
-            self._init(),
+            self._init_digest,
             *versions,
         )
         settled = from_plain(Settled, self.processes.by_first(lambda: dataclasses.asdict(own)), "settled")
         self._require_same(settled)
         return settled
 
-    def _init(self) -> str | None:
+    @cached_property
+    def _init_digest(self) -> str | None:
         return self.config.init and weights_digest(self.config.init)
 
     def _require_same(self, settled: Settled) -> None:
@@ -237,7 +239,7 @@ class Run:
         if settled.device != device:
             raise Refusal(f"{self.out} began on device {settled.device!r}: expected that one, found {device!r}")
         require(
-            settled.init_digest == self._init(),
+            settled.init_digest == self._init_digest,
             f"--init {self.config.init} of other weights",
             "those this run began from",
         )

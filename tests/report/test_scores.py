@@ -2,8 +2,11 @@
 
 import numpy as np
 import pytest
+from PIL import Image
 
+from noisette.report.figures import confusion
 from noisette.report.scores import calibration, gallery, score_histogram
+from noisette.report.theme import save_figure
 
 
 def texts(axes):
@@ -47,3 +50,15 @@ def test_images_stand_under_their_class_with_their_score_and_what_they_are_read_
     assert list(right[:2]) == [1, 1.95]
     assert left[3] < left[2]  # the first row is above, and its upper edge is up
     assert [text.get_text() for text in best.get_xticklabels()] == ["cat", "dog"]
+
+
+def test_no_word_is_cut_off_at_the_edge(tmp_path):
+    """A long prompt stands on end below the last column."""
+    classes = [*"0123456789"]
+    counts = np.hstack([20 * np.eye(10, dtype=int), np.zeros((10, 1), int)]).tolist()
+    save_figure(confusion(counts, classes, [*classes, "A blurry, unclear number"], "likeliest"), tmp_path / "confusion")
+    with Image.open(tmp_path / "confusion.png") as picture:
+        pixels = np.asarray(picture.convert("L"))
+    assert (pixels < 200).any()
+    edge = np.concatenate([pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]])
+    assert (edge == 255).all()

@@ -364,7 +364,7 @@ def confusion(
     size, across = len(classes), len(columns or classes)
     names = [plain(name, 8) for name in classes]
     prompts = [fill(plain(name, 40), 14) for name in (columns or classes)[size:]]
-    room = 0.09 * max((len(line) for prompt in prompts for line in prompt.splitlines()), default=0)  # they stand on end
+    room = 0.11 * max((len(line) for prompt in prompts for line in prompt.splitlines()), default=0)  # they stand on end
     figure = Figure(figsize=(WIDTH * across / size, WIDTH - 0.2 + room), layout="constrained")
     axes = figure.subplots()
     axes.grid(visible=False)

@@ -79,13 +79,14 @@ def style() -> Iterator[None]:
 def save_figure(figure: "Figure", stem: Path) -> str:
     """Write `stem`.png and `stem`.svg, and return the SVG as an element of a page: see `inline`."""
     figure.patch.set_gid(BACKGROUND)
+    figure.set_dpi(DOTS)  # at few dots to an inch letters are narrower, and the layout leaves them too little room
     with style():
         figure.draw_without_rendering()  # lays it out; again for each file would take as long as all the rest
         figure.set_layout_engine("none")
         paths = [stem.with_name(f"{stem.name}.{suffix}") for suffix in ("png", "svg")]
         for path in paths:
             with whole_file(path) as temporary:
-                figure.savefig(temporary, format=path.suffix[1:], dpi=200, metadata=_NOTHING[path.suffix])
+                figure.savefig(temporary, format=path.suffix[1:], dpi=DOTS, metadata=_NOTHING[path.suffix])
     return inline(paths[-1].read_text(encoding="utf-8"), stem.name)
 
 
@@ -97,6 +98,8 @@ def save_figures(figures: Mapping[str, "Figure | None"], folder: Path) -> list[P
     return [folder / f"{name}.png" for name in there]
 
 
+DOTS = 200
+"""An inch, of the PNGs."""
 BACKGROUND = "background"
 """Part of every figure's file; a page hides it, so that its own ground shows."""
 _NOTHING: dict[str, dict[str, None]] = {

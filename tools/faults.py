@@ -202,7 +202,7 @@ FAULTS = (
         "perception/clip.py",
         "perception/test_clip.py::test_texts_of_one_prompt_are_averaged_and_a_text_is_the_same_in_any_company",
         {
-            "self.of_texts(group).mean(0)": "self.of_texts(group)[0]",
+            "of_texts(group).mean(0)": "of_texts(group)[0]",
             "/ (temperature or 1.0)": "* (temperature or 1.0)",
             'padding="max_length", max_length=longest': "padding=True",
         },

@@ -7,7 +7,7 @@ library: there they would lose their gradient, and its way needs torchvision.
 
 import hashlib
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -93,9 +93,9 @@ class Clip:
         require(min(map(len, groups)) > 0, "a prompt of no text", "at least one text")
         require(temperature is None or temperature > 0, f"temperature {temperature}", "a positive number")
         self._require_different(groups)
-        means = torch.stack([self.of_texts(group).mean(0) for group in groups])
-        directions = torch.nn.functional.normalize(means, dim=-1)  # [P, D]
-        return ClipScorer(self, names, directions, float(self.network.logit_scale.exp()) / (temperature or 1.0))
+        return ClipScorer(
+            self, names, directions(self.of_texts, groups), float(self.network.logit_scale.exp()) / (temperature or 1.0)
+        )
 
     def _tokens(self, texts: Sequence[str]) -> dict[str, Tensor]:
         for text in texts:
@@ -121,6 +121,11 @@ class Clip:
                     "expected texts that its vocabulary tells apart"
                 )
             seen[tokens] = group[0]
+
+
+def directions(of_texts: Callable[[Sequence[str]], Tensor], groups: Sequence[Sequence[str]]) -> Tensor:
+    """The direction of each group of texts, [P, D], of length 1: that of the mean of their embeddings."""
+    return torch.nn.functional.normalize(torch.stack([of_texts(group).mean(0) for group in groups]), dim=-1)
 
 
 @dataclass(frozen=True, eq=False)

@@ -4,12 +4,12 @@ from collections.abc import Sequence
 from typing import Any, Protocol, runtime_checkable
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from noisette.base.seeds import generator
 from noisette.base.shapes import Images
 from noisette.perception.captions import STROKES, Language, Phrasing
+from noisette.perception.clip import directions
 from noisette.perception.degrade import DEGRADATIONS, degrade
 from noisette.perception.strokes import StrokeBounds
 from noisette.workflows.perceive import Part
@@ -74,7 +74,7 @@ def measure_text(clip: Towers, part: Part, words: Language, strokes: StrokeBound
 def class_directions(clip: Towers, templates: Sequence[str], names: Sequence[Sequence[str]]) -> Tensor:
     """A direction for each class, [K, D], of length 1: the mean of its texts', every template with every name."""
     texts = [[template.replace("{label}", name) for template in templates for name in each] for each in names]
-    return F.normalize(torch.stack([clip.of_texts(group).mean(0) for group in texts]), dim=1).cpu()
+    return directions(clip.of_texts, texts).cpu()
 
 
 def separation(higher: Tensor, lower: Tensor) -> float:
@@ -94,7 +94,7 @@ def _one_name_each(template: str, names: Sequence[Sequence[str]]) -> list[tuple[
 def _quality_direction(clip: Towers, phrasing: Phrasing, word: str) -> Tensor:
     """[D], of length 1."""
     texts = [template.replace("{quality}", word) for template in phrasing.of_quality]
-    return F.normalize(clip.of_texts(texts).mean(0), dim=0).cpu()
+    return directions(clip.of_texts, [texts])[0].cpu()
 
 
 def _embedded(clip: Towers, images: Tensor) -> Tensor:

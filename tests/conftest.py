@@ -171,7 +171,8 @@ class Blobs:
         self.classifier = str(folder / "blobs.safetensors")
         self.data = {"train": self.draw(300, 0), "test": self.draw(100, 1)}
 
-    def draw(self, per_class, seed, bright=200):
+    @staticmethod
+    def draw(per_class, seed, bright=200):
         import numpy as np
 
         from noisette.data.images import ImageData
@@ -184,7 +185,7 @@ class Blobs:
         apart = (y - down[:, None, None]) ** 2 + (x - right[:, None, None]) ** 2
         spots = bright * np.exp(-apart / wide[:, None, None])
         pixels = (spots + random.uniform(0, 20, spots.shape)).astype(np.uint8)
-        return ImageData("blobs", pixels[..., None], labels, self.classes, "made up")
+        return ImageData("blobs", pixels[..., None], labels, Blobs.classes, "made up")
 
     def load(self, name, data_dir, part="train", *how):
         from noisette.data.datasets import load_data
@@ -215,6 +216,12 @@ def _trained_on_blobs(path, **how):
         pass
     save_classifier(path, spec, network, {"data": "blobs"})
     return path
+
+
+@pytest.fixture(scope="session")
+def blob_images():
+    """Makes a data set of blobs: how many of each class, and the seed."""
+    return Blobs.draw
 
 
 @pytest.fixture(scope="session")

@@ -17,7 +17,7 @@ from noisette.workflows.choice_shown import save_ranked, show_ranked
 from noisette.workflows.choosing import Choice, Chooser
 from noisette.workflows.drawing import Sampled, draw_pixels
 from noisette.workflows.model import load
-from noisette.workflows.rank import Rank, RankRequest, shard_of
+from noisette.workflows.rank import Rank, RankRequest, draw_best, shard_of
 
 
 @pytest.fixture
@@ -172,10 +172,11 @@ def test_memory_does_not_grow_with_what_is_drawn(model, choice, monkeypatch):
     monkeypatch.setattr("noisette.workflows.rank.draw_pixels", draw)
 
     def held(candidates):
-        rank = Rank(model, RankRequest(choice, per_class=5, candidates=candidates))
-        apart = rank.chooser.calibrate(5)
+        request = RankRequest(choice, per_class=5, candidates=candidates)
+        chooser = Chooser(choice, None, "cpu")
+        chooser.calibrate(5)
         tracemalloc.start()
-        pools = rank._draw(apart, lambda *told: None)
+        pools = draw_best(model, request, chooser, model.sampling)
         gc.collect()  # what lies about in circles is not held
         found = tracemalloc.get_traced_memory()[0]
         tracemalloc.stop()

@@ -20,6 +20,7 @@ COMMANDS = {
     "score": "how likely each sample is what was asked for, by a CLIP model or a classifier",
     "rank": "draw many images of each class and keep the best, no two too alike",
     "refine": "noise images to a middle level and draw them again, keep what is better",
+    "reward": "train a model on with what a judge says of its drawings, watched by another",
     "report": "tell a run in one page",
     "study": "the laboratory's studies: a table, figures and a finding",
     "perceive": "train a small classifier of a data set, or with --text a small CLIP model",

@@ -13,8 +13,9 @@ from torch import Tensor
 from noisette.base.config import require
 from noisette.base.errors import Refusal
 from noisette.base.progress import Progress, silent
-from noisette.base.shapes import Labels
+from noisette.base.shapes import NO_CLASS, Images, Labels
 from noisette.data.form import AS_IT_IS, Form
+from noisette.evaluation.calibration import tempered
 from noisette.evaluation.ranking import spacing
 from noisette.report.pictures import Pixels
 from noisette.weights.model_file import SamplingConfig
@@ -119,6 +120,13 @@ class Chooser:
         self.seconds += time.perf_counter() - began
         features = as_points(images) if self.choice.space == "pixels" else verdicts[0].features
         return torch.stack([each.score for each in verdicts]).min(0).values, features
+
+    def log_probability(self, images: Images, labels: Labels) -> Tensor:
+        """The logarithm of the same scores, [N], of images [N, C, H, W] in [-1, 1], differentiable; 0 for an image of
+        no class."""
+        asked = labels.clamp(min=0)[:, None]
+        own = [tempered(each.scorer.scorer(images), each.temperature).gather(1, asked) for each in self.calibrated]
+        return torch.cat(own, 1).min(1).values * (labels != NO_CLASS)
 
     def measure(self, images: Pixels, labels: Sequence[int]) -> dict[str, Any] | None:
         """What the classifier that takes no part makes of images, in the order of preference: as many of each class as

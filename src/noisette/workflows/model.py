@@ -71,11 +71,7 @@ class Model:
     def denoiser(self, sampling: SamplingConfig | None = None) -> Denoiser:
         """The model's denoiser, guided and clamped as `sampling` (its defaults) says."""
         sampling = sampling or self.sampling
-        guided = free(
-            self.file.spec.as_denoiser(self.file.network),
-            sampling.guidance_scale if self.classes else 1.0,  # without classes both halves would be the same
-            (sampling.guidance_from, sampling.guidance_to),
-        )
+        guided = guided_as(sampling, self.classes)(self.file.spec.as_denoiser(self.file.network))
         guided = self.guide(guided) if self.guide else guided
         return clamp(guided, quantile=sampling.clamp_quantile) if sampling.clamp else guided
 
@@ -161,6 +157,12 @@ class Model:
         sampling = dataclasses.replace(self.sampling.without_eta_of_another(sampler), **changes)
         drawn = [last(batch).denoised for batch in self.batches(numbers, seed, index, sampling)]
         return torch.cat(drawn).clamp(-1, 1).float().cpu()
+
+
+def guided_as(sampling: SamplingConfig, classes: Sequence[str]) -> Callable[[Denoiser], Denoiser]:
+    """Classifier-free guidance as `sampling` says, of a model with these classes."""
+    scale = sampling.guidance_scale if classes else 1.0  # without classes both halves would be the same
+    return lambda denoise: free(denoise, scale, (sampling.guidance_from, sampling.guidance_to))
 
 
 def last(snapshots: Iterator[Snapshot]) -> Snapshot:

@@ -97,8 +97,8 @@ class Rank:
         Raises NoisetteError when no image at all is good enough.
         """
         request, chooser = self.request, self.chooser
-        apart = chooser.calibrate(request.per_class, progress)
-        pools, cost = self._draw(apart, progress)
+        chooser.calibrate(request.per_class, progress)
+        pools, cost = draw_best(self.model, request, chooser, self.sampling, progress)
         kept, seed, classes = [pool.kept() for pool in pools], request.seed, self.model.classes
         if not any(kept):
             best = max(each.score for pool in pools for each in pool.plain)
@@ -107,7 +107,7 @@ class Rank:
         record = self._record(pools, cost) | chooser.before_and_after(plain, after, progress)
         return Ranked(record, kept, [pool.plain for pool in pools], [pool.worst for pool in pools])
 
-    def _record(self, pools: Sequence["_Pool"], cost: "Price") -> dict[str, Any]:
+    def _record(self, pools: Sequence["Pool"], cost: "Price") -> dict[str, Any]:
         request, model = self.request, self.model
         kept = [each for pool in pools for each in pool.kept()]
         return {
@@ -127,27 +127,30 @@ class Rank:
             "versions": {"torch": str(torch.__version__), "noisette": noisette.__version__},
         }
 
-    def _draw(self, apart: float, progress: Progress) -> tuple[list["_Pool"], "Price"]:
-        """Draw all candidates, and let each class keep its best."""
-        request, classes = self.request, len(self.model.classes)
-        total = classes * request.candidates
-        pools = [_Pool(request, apart) for _ in range(classes)]
-        evaluations, seconds = 0.0, 0.0
-        for first in range(0, total, BATCH):
-            index = range(first, min(first + BATCH, total))
-            labels = [number % classes for number in index]
 
-            def tell(done: float, images: int, before: int = first) -> None:
-                progress(f"drawing and scoring {total:,} images", before + done, total)
+def draw_best(
+    model: Model, request: RankRequest, chooser: Chooser, sampling: SamplingConfig, progress: Progress = silent
+) -> tuple[list["Pool"], "Price"]:
+    """Draw all candidates of a request, and let each class keep its best, by a chooser that was calibrated."""
+    classes = len(model.classes)
+    total = classes * request.candidates
+    pools = [Pool(request, chooser.apart) for _ in range(classes)]
+    evaluations, seconds, scoring = 0.0, 0.0, chooser.seconds
+    for first in range(0, total, BATCH):
+        index = range(first, min(first + BATCH, total))
+        labels = [number % classes for number in index]
 
-            images, sampled = draw_pixels(self.model, labels, request.seed, index, self.sampling, tell)
-            evaluations += sampled.evaluations * sampled.images
-            seconds += sampled.seconds
-            scores, features = self.chooser.score(images, torch.tensor(labels))
-            for image, number, score, found in zip(images, index, scores.tolist(), features, strict=True):
-                # Copies: a view would keep all of its batch in memory.
-                pools[number % classes].offer(Candidate(number, score, image.copy()), found.clone())
-        return pools, Price(evaluations, seconds, total * len(self.chooser.scorers), self.chooser.seconds)
+        def tell(done: float, images: int, before: int = first) -> None:
+            progress(f"drawing and scoring {total:,} images", before + done, total)
+
+        images, sampled = draw_pixels(model, labels, request.seed, index, sampling, tell)
+        evaluations += sampled.evaluations * sampled.images
+        seconds += sampled.seconds
+        scores, features = chooser.score(images, torch.tensor(labels))
+        for image, number, score, found in zip(images, index, scores.tolist(), features, strict=True):
+            # Copies: a view would keep all of its batch in memory.
+            pools[number % classes].offer(Candidate(number, score, image.copy()), found.clone())
+    return pools, Price(evaluations, seconds, total * len(chooser.scorers), chooser.seconds - scoring)
 
 
 @dataclass(frozen=True)
@@ -173,7 +176,7 @@ class Price:
         }
 
 
-class _Pool:
+class Pool:
     """The images of one class: the best so far, the first, the worst, and what became of the others."""
 
     def __init__(self, request: RankRequest, apart: float) -> None:

@@ -21,13 +21,13 @@ from noisette.report.theme import save_figure
 from noisette.training.config import TrainingConfig
 from noisette.weights.model_file import SamplingConfig, save_model
 from noisette.workflows import report as module
-from noisette.workflows import report_samples, report_training
+from noisette.workflows import report_prompts, report_samples, report_training
 from noisette.workflows.recipes import DataConfig, RunConfig, read_run_config, to_toml
 from noisette.workflows.report import write_report
 from noisette.workflows.train import Run
 
 MEASURING = ("measured", "confusion", "nearest")
-DRAWING = ("samples", "film", "recognition")
+DRAWING = ("samples", "film", "recognition", "prompts")
 
 
 @pytest.fixture(autouse=True)
@@ -39,6 +39,7 @@ def quick(monkeypatch):
 
     monkeypatch.setattr(report_samples, "WATCHED", 20)
     monkeypatch.setattr(report_samples, "ROWS", 2)
+    monkeypatch.setattr(report_prompts, "EACH", 2)
     monkeypatch.setattr(module, "evaluate", refuse)
     monkeypatch.setattr(page_module, "save_figure", lambda figure, stem: "<svg></svg>")
 
@@ -54,6 +55,7 @@ def only_measured(quick, monkeypatch):
     for home, names in (
         (report_training, "data noise schedule network losses progress"),
         (report_samples, "samples denoising recognition"),
+        (report_prompts, "prompts"),
     ):
         for name in names.split():
             monkeypatch.setattr(home, name, lambda *given: Part())
@@ -116,6 +118,7 @@ def test_its_figures_lie_beside_it_as_png_and_svg(charts_are_drawn, folder, eval
     charts = (
         *("classes", "forward", "noise-levels", "signal-to-noise", "image-share", "training-levels", "network"),
         *("losses", "loss-by-level", "learning-rate", "gradient", "recognition", "recognition-by-class", "confusion"),
+        *("prompts-best-and-worst", "prompts-scores", "prompts-confusion"),
     )
     grids = ("samples", "real", "film", "film-strip", "nearest", "progress-000000256", "progress-000000512")
     assert names == {f"{chart}{suffix}" for chart in charts for suffix in (".png", ".svg")} | {
@@ -182,7 +185,7 @@ def test_other_data_than_it_was_trained_on_are_not_shown_for_it(folder, evaluate
     settled = json.loads((folder / "run.json").read_text()) | {"data_digest": "0" * 64}
     (folder / "run.json").write_text(json.dumps(settled))
     lacks = missing(write_report(folder, device="cpu"))
-    assert set(lacks) == {"data", "noise", "samples", *MEASURING}
+    assert set(lacks) == {"data", "noise", "samples", "prompts", *MEASURING}
     assert "expected the one this run was trained on, 000000000000" in lacks["data"][0]
 
 
@@ -195,7 +198,7 @@ def test_data_that_are_not_here_leave_the_rest(folder, monkeypatch):
 
     monkeypatch.setitem(DATASETS._choices, "mnist-5k", gone)
     lacks = missing(write_report(folder, device="cpu"))
-    assert set(lacks) == {"data", "noise", "samples", *MEASURING}
+    assert set(lacks) == {"data", "noise", "samples", "prompts", *MEASURING}
     assert lacks["samples"] == ["Real images to compare with: no mirror served train-images."]
     assert asked == ["train"]  # and not again for each section: a mirror may take its time to fail
 
@@ -226,14 +229,14 @@ def test_names_are_shown_as_they_are(charts_are_drawn, odd_run):
     assert "noisette <b>train</b>" in said
     assert "made <i>up</i>" in said
     lacks = missing(page)
-    assert set(lacks) == {"recognition", *MEASURING}
+    assert set(lacks) == {"recognition", "prompts", *MEASURING}
     assert "`noisette perceive` trains it" in lacks["recognition"][0]
 
 
 def test_a_model_without_classes_has_its_page(folder, tiny_model, monkeypatch):
     save_model(folder / "best.safetensors", tiny_model(classes=(), size=(1, 28, 28)))
     lacks = missing(write_report(folder, device="cpu"))
-    assert set(lacks) == {"recognition", *MEASURING}
+    assert set(lacks) == {"recognition", "prompts", *MEASURING}
     assert "a model without classes" in lacks["recognition"][0].lower()
 
 

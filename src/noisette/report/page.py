@@ -29,6 +29,7 @@ TITLES = {
     "recognition": "When it can be recognised",
     "measured": "How good it is, in numbers",
     "confusion": "What is read as what",
+    "prompts": "What a CLIP model says",
     "nearest": "Is it learned by heart?",
     "timings": "Timings",
     "reproduce": "How to make it again",

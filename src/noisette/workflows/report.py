@@ -19,6 +19,7 @@ from noisette.data.datasets import load_data
 from noisette.report.page import TITLES, KeyNumber, Page, Part, render
 from noisette.report.words import by, listed, number, percent, spent
 from noisette.workflows import report_again as again
+from noisette.workflows import report_prompts as opinion
 from noisette.workflows import report_samples as samples
 from noisette.workflows import report_training as training
 from noisette.workflows.evaluate import FORMAT, RECORD, EvaluationRequest, evaluate
@@ -84,6 +85,7 @@ def write_report(
         "recognition": lambda: samples.recognition(run, beside, classifier),
         "measured": lambda: samples.measured(record()),
         "confusion": lambda: samples.confused(record(), beside),
+        "prompts": lambda: opinion.prompts(run, beside),
         "nearest": lambda: samples.closest(run, record(), beside),
         "timings": lambda: again.timings(run, known(), time.perf_counter() - started),
         "reproduce": lambda: again.again(run, known()),

@@ -82,8 +82,12 @@ def called(record: Record) -> str:
 
 
 def save_scores(score: Score, folder: Path) -> list[Path]:
-    """Write the figures, as PNG and SVG, into a folder; the confusion where the classes are not too many to be drawn.
-    Returns the PNGs."""
+    """Write the figures, as PNG and SVG, into a folder; returns the PNGs."""
+    return save_figures(figures_of(score), folder)
+
+
+def figures_of(score: Score) -> dict[str, Any]:
+    """FIGURES by their names; the confusion only where the classes are not too many to be drawn."""
     record, real = score.record, score.calibrated
     name = _last(record["source"]["name"])
     figures = {
@@ -101,7 +105,7 @@ def save_scores(score: Score, folder: Path) -> list[Path]:
         figures["confusion"] = confusion(
             record["confusion"], record["classes"], record["columns"], f"likeliest to {called(record)}"
         )
-    return save_figures(figures, folder)
+    return figures
 
 
 def _curve(found: Reliability) -> tuple[Points, float]:

@@ -55,6 +55,12 @@ class Scored:
     def run(self, progress):
         return self
 
+    def checks(self, *given):
+        return ()
+
+    def finish(self, progress):
+        return self
+
 
 HEALTHY = Examination("", (), (), {}, Evidence())
 DRAWING, PIECES, TRAINING = blocks(README, "python")
@@ -125,6 +131,10 @@ def test_every_command_shown_is_understood(line, monkeypatch):
     monkeypatch.setattr("noisette.cli.rank.Rank", lambda *given: done.append(given) or Scored())
     for name in ("write_text", "write_arrays", "shard_of", "save_ranked", "show_ranked"):
         monkeypatch.setattr(f"noisette.cli.rank.{name}", lambda *given: [])
+    monkeypatch.setattr("noisette.cli.reward.load", lambda name, *how: load("mnist", *how))
+    monkeypatch.setattr("noisette.cli.reward.Reward", lambda *given: done.append(given) or Scored())
+    for name in ("save_rewarded", "show_rewarded"):
+        monkeypatch.setattr(f"noisette.cli.reward.{name}", lambda *given: [])
     monkeypatch.setattr("noisette.cli.refine.load", lambda name, *how: load("mnist", *how))
     monkeypatch.setattr("noisette.cli.refine.Refine", lambda *given: done.append(given) or Scored())
     for name in ("write_text", "write_arrays", "shard_of", "save_refined", "show_refined", "open_drawn"):

@@ -432,6 +432,43 @@ FAULTS = (
         },
     ),
     *planted_in(
+        "reward",
+        "training/rewarded.py",
+        "training/test_rewarded.py",
+        {
+            "steps_left <= self.last_steps": "steps_left < self.last_steps",
+            "return loss - self.weight *": "return loss + self.weight *",
+            "self.config.is_chain())": "False)",
+            "self.guide(denoiser(network, self.row, self.data_std))": "denoiser(network, self.row, self.data_std)",
+            "self.log_probability(self.drawn(network, noise, label), label)": (
+                "self.log_probability(self.drawn(network, noise, label), label).mean()"
+            ),
+        },
+    ),
+    *planted_in(
+        "reward",
+        "workflows/reward.py",
+        "workflows/test_reward.py",
+        {
+            "lost > request.coverage_loss or": "lost > 9 or",
+            "or grown > request.distance_growth": "or grown > 99",
+            "score > self._best().score": "score > 0",
+            "if self.kept is None:": "if self.kept is not None or self.kept is None:",
+            "self.best = _kept(self.state.average)": "self.best = self.state.average",
+            'hash_seed(request.seed, "reward check")': "len(self.found)",
+        },
+    ),
+    *planted_in(
+        "reward",
+        "workflows/choosing.py",
+        "workflows/test_reward.py",
+        {
+            "return torch.cat(own, 1).min(1).values * (labels != NO_CLASS)": (
+                "return -torch.cat(own, 1).min(1).values * (labels != NO_CLASS)"
+            ),
+        },
+    ),
+    *planted_in(
         "choosing",
         "workflows/choosing.py",
         "workflows/test_rank.py::test_of_several_scorers_the_lowest_score_counts "

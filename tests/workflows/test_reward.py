@@ -15,6 +15,7 @@ from noisette.models.unet import UNet, UNetConfig
 from noisette.training.config import TrainingConfig
 from noisette.training.loop import Diverged, new_state, train
 from noisette.weights.model_file import ModelFile, ModelSpec, SamplingConfig, load_model, save_model
+from noisette.workflows.drawing import draw_pixels
 from noisette.workflows.model import load
 from noisette.workflows.reward import Reward, RewardRequest
 from noisette.workflows.reward_shown import check_line, save_rewarded, show_rewarded
@@ -151,7 +152,24 @@ def test_it_ends_before_it_goes_too_far_and_keeps_what_was_best(rewarding, monke
     assert (record["kept_at"], record["stopped"]) == (400, "it went too far")
     best = load_model(tmp_path / "out" / "best.safetensors").network
     assert all(map(torch.equal, best.parameters(), kept))
+    assert all(map(torch.equal, reward.best.parameters(), kept))
     assert not all(map(torch.equal, best.parameters(), reward.state.average.parameters()))
+
+
+def test_checks_see_the_same_noise_and_the_last_measure_another(rewarding, monkeypatch):
+    seeds = []
+
+    def noting(model, labels, seed, *given):
+        seeds.append(seed)
+        return draw_pixels(model, labels, seed, *given)
+
+    monkeypatch.setattr("noisette.workflows.reward.draw_pixels", noting)
+    reward = rewarding()
+    list(reward.checks())
+    reward.finish()
+    assert len(seeds) == 5
+    assert len({*seeds[:3]}) == len({*seeds[3:]}) == 1
+    assert seeds[0] != seeds[3]
 
 
 def test_a_lower_score_is_not_kept(rewarding, monkeypatch):

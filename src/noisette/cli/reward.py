@@ -23,7 +23,7 @@ from noisette.workflows.sources import form_of
 
 PROG = "noisette reward MODEL"
 USUAL_STEPS = 8
-"""Of the drawings that are rewarded: fewer than the model's own, each of which costs as much as a look of training."""
+"""Of drawings on the way, unless asked: fewer than a model usually takes, since all are paid for image by image."""
 
 
 @dataclass(frozen=True)

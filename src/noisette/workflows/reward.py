@@ -66,21 +66,21 @@ class RewardRequest:
     form: Form = AS_IT_IS
     method: Literal["gradient", "filter"] = "gradient"
     """gradient: through the last steps of drawings; filter: on the best of many drawings, as on real images."""
-    images: int = 16_000
+    images: int = 8_000
     """Images to train on."""
     batch_size: int = 64
     """Images an optimiser step."""
-    learning_rate: float = 2e-4
+    learning_rate: float = 3e-4
     """Of AdamW, after a short warm-up."""
-    reward_weight: float = 0.1
+    reward_weight: float = 0.3
     """For gradient: what the judge's log-probability counts beside the loss of training."""
-    last_steps: int = 3
-    """For gradient: how many of a drawing's steps it goes through; a judge's mind is made up well before the last."""
+    last_steps: int = 5
+    """For gradient: how many of a drawing's steps it goes through, those among them that decide what an image shows."""
     per_class: int = 50
     """For filter: images of each class to keep."""
     candidates: int = 200
     """For filter: images of each class to draw and to choose from, anew before each check."""
-    check_every: int = 4_000
+    check_every: int = 2_000
     """Images of training between two checks."""
     check_images: int = 1_000
     """Drawings that a check measures, of all classes together."""

@@ -452,7 +452,8 @@ FAULTS = (
         {
             "lost > request.coverage_loss or": "lost > 9 or",
             "or grown > request.distance_growth": "or grown > 99",
-            "score > self._best().score": "score > 0",
+            "default=0.0) - error": "default=0.0) - 9",
+            "default=0.0) - error:": "default=0.0):",
             "if self.kept is None:": "if self.kept is not None or self.kept is None:",
             "self.best = _kept(self.state.average)": "self.best = self.state.average",
             'hash_seed(request.seed, "reward check")': "len(self.found)",

@@ -91,7 +91,7 @@ REFUSED = {
     "last steps": (["model.safetensors", *FLAGS, "--out", "new", "--last-steps", "9"], "last_steps 9: expected 1 to 3"),
     "a rate": (["model.safetensors", *FLAGS, "--out", "new", "--learning-rate", "0"], "learning_rate 0"),
     "its own judge": (
-        ["model.safetensors", *FLAGS[:2], "--reward", FLAGS[-3], "--measure", FLAGS[-3], "--out", "new"],
+        ["model.safetensors", *SHORT, "--reward", "blobs.safetensors"],
         "would measure its own choice",
     ),
     "other classes": (["mnist", *FLAGS, "--out", "new"], "reads images|draws the classes"),

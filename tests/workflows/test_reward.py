@@ -87,7 +87,7 @@ def test_what_is_asked_for_is_drawn_more_often_as_another_sees(rewarding, method
     assert after["score"] > before["score"] + 0.1
     assert checks[0].measured["label_accuracy"]["value"] == pytest.approx(before["label_accuracy"]["value"], abs=0.1)
     assert record["stopped"] == "all images were seen"
-    assert record["kept_at"] == max(checks, key=lambda check: check.score).images_seen
+    assert record["kept_at"] == [check.images_seen for check in checks if check.verdict == "kept"][-1]
     assert len(record["choosing"]) == (2 if method == "filter" else 0)
 
 
@@ -147,7 +147,7 @@ def test_it_ends_before_it_goes_too_far_and_keeps_what_was_best(rewarding, monke
         seen.append((check.images_seen, check.verdict))
         if check.images_seen == 400:
             kept = [weight.clone() for weight in reward.state.average.parameters()]
-    assert seen == [(0, "best so far"), (400, "best so far"), (800, "too far")]
+    assert seen == [(0, "kept"), (400, "kept"), (800, "too far")]
     record = reward.finish().record
     assert (record["kept_at"], record["stopped"]) == (400, "it went too far")
     best = load_model(tmp_path / "out" / "best.safetensors").network
@@ -172,15 +172,21 @@ def test_checks_see_the_same_noise_and_the_last_measure_another(rewarding, monke
     assert seeds[0] != seeds[3]
 
 
-def test_a_lower_score_is_not_kept(rewarding, monkeypatch):
+@pytest.mark.parametrize(("last", "verdict"), [(0.79, "kept"), (0.7, "worse")])
+def test_the_last_is_kept_that_scores_no_less_by_more_than_chance(rewarding, monkeypatch, last, verdict):
     reward = rewarding()
-    scores = iter((0.5, 0.7, 0.6))
+    means = iter((0.5, 0.8, last))
     true = reward.chooser.score
-    monkeypatch.setattr(
-        reward.chooser, "score", lambda *given: (torch.full((240,), next(scores, 0.1)).double(), true(*given)[1])
-    )
-    assert [check.verdict for check in reward.checks()] == ["best so far", "best so far", "no better"]
-    assert reward.finish().record["kept_at"] == 400
+    spread = torch.tensor([-0.2, 0.2]).double().repeat(120)  # a standard error of 0.2 / sqrt(240) = 0.013
+
+    def score(*given):
+        return next(means, 0.1) + spread, true(*given)[1]
+
+    monkeypatch.setattr(reward.chooser, "score", score)
+    checks = list(reward.checks())
+    assert [check.verdict for check in checks] == ["kept", "kept", verdict]
+    assert checks[0].error == pytest.approx(0.2 / 240**0.5, rel=0.01)
+    assert reward.finish().record["kept_at"] == {"kept": 800, "worse": 400}[verdict]
 
 
 def test_what_diverges_leaves_what_was_best(rewarding, monkeypatch):
@@ -223,7 +229,7 @@ def test_a_person_sees_the_checks_before_and_after(rewarding, tmp_path):
     reward = rewarding("filter", images=400)
     lines = [check_line(check) for check in reward.checks()]
     assert lines[0].startswith("0 images: score ")
-    assert lines[0].endswith(": best so far")
+    assert lines[0].endswith(": kept")
     rewarded = reward.finish()
     console = Console(record=True, width=120)
     show_rewarded(rewarded.record, console)

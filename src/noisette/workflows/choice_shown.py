@@ -77,12 +77,12 @@ def _refined(record: Record) -> str:
     )
 
 
-def scorers_told(record: Record) -> list[str]:
-    """What chose, how well it reads real images, and what measured."""
+def scorers_told(record: Record, did: str = "Chosen") -> list[str]:
+    """What chose or did something else, how well it reads real images, and what measured."""
     by, measure = record["by"], record["measured_by"]
     who = listed([f"{each['name']} ({percent(each['real']['accuracy']['value'])} of real images right)" for each in by])
     return [
-        f"Chosen by {who}; measured by {measure['name']}, which took no part "
+        f"{did} by {who}; measured by {measure['name']}, which took no part "
         f"({percent(measure['accuracy'])} of real {measure['data']} images right)."
     ]
 

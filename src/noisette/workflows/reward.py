@@ -131,13 +131,14 @@ class RewardRequest:
 
 @dataclass(frozen=True)
 class Check:
-    """A look at the model on the way. score: the judge's, the mean of drawings; measured: label accuracy, distance and
-    coverage by the classifier that takes no part. verdict: what came of it."""
+    """A look at the model on the way. score: the judge's, the mean of drawings, and its standard error; measured: label
+    accuracy, distance and coverage by the classifier that takes no part. verdict: what came of it."""
 
     images_seen: int
     score: float
+    error: float
     measured: dict[str, Any]
-    verdict: Literal["best so far", "no better", "too far"]
+    verdict: Literal["kept", "worse", "too far"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -282,27 +283,29 @@ class Reward:
         self.spent.append(price)
 
     def _check(self, progress: Progress) -> Check:
-        """Measure drawings of the average, the same noise each time; keep its weights if they are the best so far."""
+        """Measure drawings of the average, the same noise each time. Its weights are kept unless they score clearly
+        less than some before: of equals the later have seen more real images."""
         request, chooser = self.request, self.chooser
         images = self._drawn(self.state.average, hash_seed(request.seed, "reward check"), progress, "checking")
         scores, _ = chooser.score(images, torch.tensor(self.check_labels))
-        measured, score = chooser.judge.metrics(images, self.check_labels), float(scores.mean())
+        measured = chooser.judge.metrics(images, self.check_labels)
+        score, error = float(scores.mean()), float(scores.std()) / len(scores) ** 0.5
         first = self.found[0].measured if self.found else measured
         lost = first["coverage"]["value"] - measured["coverage"]["value"]
         grown = measured["frechet"]["value"] / first["frechet"]["value"]
-        verdict: Literal["best so far", "no better", "too far"] = "no better"
+        verdict: Literal["kept", "worse", "too far"] = "worse"
         if lost > request.coverage_loss or grown > request.distance_growth:
             verdict = "too far"
-        elif not self.found or score > self._best().score:
-            verdict = "best so far"
-        self.found.append(Check(self.state.progress.images_seen, score, measured, verdict))
-        if verdict == "best so far":
+        elif score >= max((check.score for check in self.found), default=0.0) - error:
+            verdict = "kept"
+        self.found.append(Check(self.state.progress.images_seen, score, error, measured, verdict))
+        if verdict == "kept":
             self.best = _kept(self.state.average)
             self._save()
         return self.found[-1]
 
     def _best(self) -> Check:
-        return [check for check in self.found if check.verdict == "best so far"][-1]
+        return [check for check in self.found if check.verdict == "kept"][-1]
 
     def _save(self) -> None:
         file, best = self.model.file, self._best()

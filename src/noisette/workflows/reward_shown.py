@@ -41,10 +41,10 @@ def _told(record: Record) -> list[str]:
         "filter": f"on the best {request['per_class']} of {request['candidates']} a class",
     }
     return [
-        f"Rewarded {ways[request['method']]}, {record['images_seen']:,} images in "
+        f"It went {ways[request['method']]}, {record['images_seen']:,} images in "
         f"{record['training_seconds']:,.0f} s of training; it ended since {record['stopped']}. "
         f"Kept are the weights after {record['kept_at']:,} images.",
-        *scorers_told(record),
+        *scorers_told(record, "Rewarded"),
     ]
 
 

@@ -86,7 +86,7 @@ class RewardRequest:
     """Drawings that a check measures, of all classes together."""
     coverage_loss: float = 0.03
     """Training ends where a check finds so much less of coverage than at the start (0.03: three points) ..."""
-    distance_growth: float = 1.25
+    distance_growth: float = 1.5
     """... or so many times the distance."""
     seed: int = 0
     """Decides everything random."""

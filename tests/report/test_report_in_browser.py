@@ -6,7 +6,7 @@ import shutil
 import pytest
 
 from noisette.report.page import TITLES
-from noisette.workflows import report_samples
+from noisette.workflows import report_prompts, report_samples
 from noisette.workflows.report import write_report
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -31,6 +31,7 @@ def pages(report_run, evaluated, tmp_path_factory):
     made = {}
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(report_samples, "WATCHED", 10)
+        patch.setattr(report_prompts, "EACH", 2)
         for state in ("finished", "begun"):
             folder = shutil.copytree(report_run, tmp_path_factory.mktemp("page") / state)
             if state == "finished":
@@ -72,7 +73,7 @@ def test_it_loads_whole_without_a_network(opened):
     assert len(images) == {"finished": 8, "begun": 2}[opened.state]
     assert all(complete and wide > 0 and told for complete, wide, told in images)
     drawings = opened.evaluate("[...document.querySelectorAll('figure svg')].map(svg => svg.getBBox().width)")
-    assert len(drawings) == {"finished": 14, "begun": 7}[opened.state]
+    assert len(drawings) == {"finished": 17, "begun": 7}[opened.state]
     assert min(drawings) > 0
 
 

@@ -436,7 +436,7 @@ FAULTS = (
         "training/rewarded.py",
         "training/test_rewarded.py",
         {
-            "steps_left <= self.last_steps": "steps_left < self.last_steps",
+            "steps_left <= self.last_steps": "steps_left <= self.last_steps + 1",
             "return loss - self.weight *": "return loss + self.weight *",
             "self.config.is_chain())": "False)",
             "self.guide(denoiser(network, self.row, self.data_std))": "denoiser(network, self.row, self.data_std)",

@@ -19,7 +19,7 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import nn
 
 import noisette
 from noisette.base.config import require, to_plain
@@ -33,6 +33,7 @@ from noisette.diffusion.samplers import make_sampler
 from noisette.models.unet import UNet
 from noisette.report.pictures import Pixels
 from noisette.training.config import TrainingConfig
+from noisette.training.ema import average_of
 from noisette.training.loop import Diverged, Finished, new_state, train
 from noisette.training.rewarded import RewardedObjective
 from noisette.weights.model_file import ModelFile, SamplingConfig, save_model
@@ -129,16 +130,20 @@ class RewardRequest:
         )
 
 
+Verdict = Literal["kept", "worse", "too far"]
+"""What comes of a check: its weights are kept, or score less than earlier ones, or training has to end."""
+
+
 @dataclass(frozen=True)
 class Check:
     """A look at the model on the way. score: the judge's, the mean of drawings, and its standard error; measured: label
-    accuracy, distance and coverage by the classifier that takes no part. verdict: what came of it."""
+    accuracy, distance and coverage by the classifier that takes no part."""
 
     images_seen: int
     score: float
     error: float
     measured: dict[str, Any]
-    verdict: Literal["kept", "worse", "too far"]
+    verdict: Verdict
 
 
 @dataclass(frozen=True, eq=False)
@@ -170,9 +175,7 @@ class Reward:
         self.model, self.request, self.out, self.command = model, request, out, command
         self.sampling = sampling or model.sampling
         self.precision = choose_precision(precision, model.device)
-        levels = model.file.spec.sampling_grid(self.sampling)
-        if request.method == "gradient":  # refuses before anything is loaded
-            self._rewarded(levels, lambda images, labels: labels.new_zeros(len(labels)))
+        self.objective = self._objective()  # which refuses before anything is loaded
         self.chooser = Chooser(request.choice, data_dir, str(model.device), progress)
         check_fits(model, self.chooser.judge.data)
         real, classes = self.chooser.judge.real, len(model.classes)
@@ -180,9 +183,6 @@ class Reward:
         require(each * classes >= 100, f"check_images {request.check_images}", "at least 100 that the data suffice for")
         self.check_labels = [number % classes for number in range(each * classes)]
         self.real = Batches(real.train.data.images, real.train.data.labels, real.train.rows.numpy(), request.seed)
-        self.objective: Objective = Objective(model.file.spec.diffusion)
-        if request.method == "gradient":
-            self.objective = self._rewarded(levels, self.chooser.log_probability)
         self.state = new_state(copy.deepcopy(model.file.network).requires_grad_(True), request.training())
         self.kept: Batches | None = None
         self.found: list[Check] = []
@@ -190,12 +190,21 @@ class Reward:
         self.best = model.file.network
         self.spent: list[Price] = []
 
-    def _rewarded(self, levels: list[float], judge: Callable[[Tensor, Tensor], Tensor]) -> RewardedObjective:
-        request, sampling = self.request, self.sampling
-        sampler = make_sampler(sampling.sampler, sampling.eta)
-        guide = guided_as(sampling, self.model.classes)
-        diffusion = self.model.file.spec.diffusion
-        return RewardedObjective(diffusion, judge, sampler, levels, request.reward_weight, request.last_steps, guide)
+    def _objective(self) -> Objective:
+        """What training minimises. Raises Refusal for drawings that no gradient can be led through."""
+        request, sampling, spec = self.request, self.sampling, self.model.file.spec
+        levels = spec.sampling_grid(sampling)
+        if request.method == "filter":
+            return Objective(spec.diffusion)
+        return RewardedObjective(
+            spec.diffusion,
+            lambda images, labels: self.chooser.log_probability(images, labels),
+            make_sampler(sampling.sampler, sampling.eta),
+            levels,
+            request.reward_weight,
+            request.last_steps,
+            guided_as(sampling, self.model.classes),
+        )
 
     def checks(self, progress: Progress = silent, stop: Callable[[], bool] = lambda: False) -> Iterator[Check]:
         """Train; yield each check after the best weights so far are in the folder, the first before any training.
@@ -293,7 +302,7 @@ class Reward:
         first = self.found[0].measured if self.found else measured
         lost = first["coverage"]["value"] - measured["coverage"]["value"]
         grown = measured["frechet"]["value"] / first["frechet"]["value"]
-        verdict: Literal["kept", "worse", "too far"] = "worse"
+        verdict: Verdict = "worse"
         if lost > request.coverage_loss or grown > request.distance_growth:
             verdict = "too far"
         elif score >= max((check.score for check in self.found), default=0.0) - error:
@@ -317,7 +326,7 @@ class Reward:
         }
         save_model(self.out / BEST_FILE, ModelFile(file.spec, self.best, {**file.card, "rewarded": told}))
 
-    def _drawn(self, network: Any, seed: int, progress: Progress, what: str) -> Pixels:
+    def _drawn(self, network: nn.Module, seed: int, progress: Progress, what: str) -> Pixels:
         labels = self.check_labels
         model = self._as_model(network)
 
@@ -326,14 +335,14 @@ class Reward:
 
         return draw_pixels(model, labels, seed, range(len(labels)), self.sampling, tell)[0]
 
-    def _as_model(self, network: Any) -> Model:
+    def _as_model(self, network: nn.Module) -> Model:
         """A copy of these weights to draw with."""
         drawing = _kept(network).to(self.precision)
         return Model(self.model.name, ModelFile(self.model.file.spec, drawing, {}), self.model.device)
 
 
-def _kept(network: Any) -> UNet:
+def _kept(network: nn.Module) -> UNet:
     """A copy that no training changes."""
-    copied = copy.deepcopy(network).requires_grad_(False).eval()
+    copied = average_of(network)
     assert isinstance(copied, UNet)
     return copied

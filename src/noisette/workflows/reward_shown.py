@@ -1,6 +1,5 @@
 """What a person sees of a model that was rewarded: its checks line by line, before and after in a table and figures."""
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -80,11 +79,10 @@ def course(record: Record) -> Any:
 
     measured = f"{record['measured_by']['name']}, which takes no part"
     limit = "where training ends"
-    title: Callable[[str], str] = lambda what: f"{what}, {checks[0]['measured']['count']:,} drawings"  # noqa: E731
     return charts(
         [
             Chart(
-                title("Right"),
+                f"Right, {first['count']:,} drawings",
                 "images trained on",
                 {
                     "the judge's score": Curve(seen, [check["score"] for check in checks]),

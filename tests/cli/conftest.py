@@ -31,3 +31,20 @@ def finished_run(tmp_path_factory):
 def run_folder(finished_run, tmp_path):
     """A copy of it."""
     return shutil.copytree(finished_run, tmp_path / "run")
+
+
+@pytest.fixture
+def refused(capsys):
+    """Sees a command refuse: whose words match, in one line, with exit code 2, and not a file in the folder changed."""
+    from noisette.base.errors import Refusal
+    from noisette.cli import main
+
+    def see(command, run, args, message, folder):
+        before = sorted(folder.rglob("*"))
+        with pytest.raises(Refusal, match=message):
+            run(args)
+        assert main([command, *args]) == 2
+        assert len(capsys.readouterr().err.splitlines()) == 1
+        assert sorted(folder.rglob("*")) == before
+
+    return see

@@ -6,8 +6,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from noisette.base.errors import Refusal
-from noisette.cli import main
 from noisette.cli.rank import run
 from noisette.data.form import Form
 from noisette.weights.model_file import save_model
@@ -88,13 +86,8 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("case", REFUSED)
-def test_bad_input_is_refused_before_any_work(case, folder, capsys, monkeypatch):
+def test_bad_input_is_refused_before_any_work(case, folder, refused, monkeypatch):
     monkeypatch.setattr("noisette.workflows.choosing.calibrate", lambda *more: pytest.fail("it began"))
     args, message = REFUSED[case]
     args = args if "--out" in args or case in ("nothing", "no folder") else [*args, "--out", "new"]
-    before = sorted(folder.rglob("*"))
-    with pytest.raises(Refusal, match=message):
-        run(args)
-    assert main(["rank", *args]) == 2
-    assert len(capsys.readouterr().err.splitlines()) == 1
-    assert sorted(folder.rglob("*")) == before
+    refused("rank", run, args, message, folder)

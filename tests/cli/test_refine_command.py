@@ -5,8 +5,6 @@ from pathlib import Path
 
 import pytest
 
-from noisette.base.errors import Refusal
-from noisette.cli import main
 from noisette.cli.refine import run
 from noisette.data.form import Form
 from noisette.weights.model_file import save_model
@@ -79,12 +77,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("case", REFUSED)
-def test_bad_input_is_refused_before_any_work(case, folder, capsys, monkeypatch):
+def test_bad_input_is_refused_before_any_work(case, folder, refused, monkeypatch):
     monkeypatch.setattr("noisette.workflows.choosing.calibrate", lambda *more: pytest.fail("it began"))
     args, message = REFUSED[case]
-    before = sorted(folder.rglob("*"))
-    with pytest.raises(Refusal, match=message):
-        run(args)
-    assert main(["refine", *args]) == 2
-    assert len(capsys.readouterr().err.splitlines()) == 1
-    assert sorted(folder.rglob("*")) == before
+    refused("refine", run, args, message, folder)

@@ -7,7 +7,7 @@ from noisette.report.page import Part, chart
 from noisette.report.words import listed
 from noisette.workflows.report_samples import labels_for
 from noisette.workflows.run_folder import RunFolder
-from noisette.workflows.score import ScoreRequest, Scoring
+from noisette.workflows.score import ScoreRequest, Scoring, scorer_for
 from noisette.workflows.score_shown import figures_of, told
 from noisette.workflows.scorers import CLIP
 from noisette.workflows.sources import draw
@@ -21,8 +21,8 @@ def prompts(run: RunFolder, folder: Path) -> Part:
     likeliest to be. Raises NoisetteError where it has no word for the classes, or its library is not installed."""
     model, dataset = run.model(), run.config.dataset
     require(len(model.classes) > 0, "a model without classes", "classes, to be asked for in words")
-    run.data()  # refuses other data than the run was trained on
     asked = ScoreRequest(CLIP, data=dataset.data, form=dataset.form)
+    scorer_for(CLIP, run.data(), asked.prompts, str(model.device))  # refuses, as other data do, before any is drawn
     samples = draw(model, tuple(labels_for(len(model.classes), EACH, MOST)), 0, model.sampling)
     score = Scoring(samples, asked, run.data_dir, str(model.device)).run()
     figures, many = figures_of(score), f"{len(samples.labels)} samples, seed 0"

@@ -98,8 +98,9 @@ FAULTS = (
         "diffusion/samplers.py",
         "diffusion/test_convergence.py",
         {
-            "math.sqrt(sigma_next**2 - sigma_up**2)": "sigma_next",
-            "sigma_up = eta * sigma_next": "sigma_up = eta**2 * sigma_next",
+            "math.sqrt(sigma_next**2 - up**2)": "sigma_next",
+            "up = eta * sigma_next": "up = eta**2 * sigma_next",
+            "ratio = down / sigma": "ratio = sigma_next / sigma",
             "(slope + slope_next) / 2": "slope_next",
             "denoised_previous) / (2 * r)": "denoised_previous) / r",
             "(1 - half) * denoised": "(1 - half) * x",

@@ -138,9 +138,10 @@ def test_heun_equals_diffusers(steps):
 
 
 @STEPS
-def test_dpmpp_2m_equals_diffusers(steps):
+@pytest.mark.parametrize(("algorithm", "eta"), [("dpmsolver++", 0.0), ("sde-dpmsolver++", 1.0)])
+def test_dpmpp_2m_equals_diffusers(steps, algorithm, eta):
     scheduler = diffusers.DPMSolverMultistepScheduler(
-        algorithm_type="dpmsolver++",
+        algorithm_type=algorithm,
         solver_type="midpoint",
         solver_order=2,
         final_sigmas_type="zero",
@@ -148,10 +149,10 @@ def test_dpmpp_2m_equals_diffusers(steps):
     )
     scheduler.set_timesteps(steps)
     levels, times = scheduler.sigmas.tolist(), scheduler.timesteps.tolist()
-    (x,) = unit_noise(torch.float32, 0, 1)
-    ours = our_walk(make_sampler("dpmpp-2m"), levels, times, start_image(x, levels[0], True), [])
+    (x,), noises = unit_noise(torch.float32, 0, 1), unit_noise(torch.float32, 1, steps)
+    ours = our_walk(make_sampler("dpmpp-2m", eta), levels, times, start_image(x, levels[0], True), noises)
     theirs = []
-    for t in scheduler.timesteps:
-        x = scheduler.step(network(x, float(t)), t, x).prev_sample
+    for t, noise in zip(scheduler.timesteps, noises, strict=True):
+        x = scheduler.step(network(x, float(t)), t, x, variance_noise=noise).prev_sample
         theirs.append(x)
     assert_same_walk([chain_image(*state) for state in ours], theirs, 1e-5)

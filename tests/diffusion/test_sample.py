@@ -237,8 +237,8 @@ def test_ddim_is_euler_without_noise_and_ddpm_with_all_of_it():
     ("name", "eta", "message"),
     [
         ("huen", None, r"unknown sampler 'huen'.*did you mean 'heun'"),
-        ("heun", 0.5, "expected no eta, or sampler 'ddim'"),
-        ("ddpm", 1.0, "expected no eta, or sampler 'ddim'"),
+        ("heun", 0.5, "expected no eta, or sampler 'ddim' or 'dpmpp-2m'"),
+        ("ddpm", 1.0, "expected no eta, or sampler 'ddim' or 'dpmpp-2m'"),
         ("ddim", -0.1, "expected a number from 0 to 1"),
         ("ddim", 1.1, "expected a number from 0 to 1"),
         ("ddim", math.nan, "expected a number from 0 to 1"),

@@ -262,6 +262,7 @@ def test_bad_requests_are_refused(case, rewarding):
 def test_a_sampler_that_draws_noise_and_a_model_without_classes_are_refused(model, request_of, tmp_path, blobs):
     with pytest.raises(Refusal, match="a sampler that draws noise"):
         Reward(model, request_of(), tmp_path, SamplingConfig("ddpm", steps=6))
+    Reward(model, request_of(), tmp_path, SamplingConfig("dpmpp-2m", steps=6, eta=0.5))  # the flow is led through
     Reward(model, request_of("filter"), tmp_path, SamplingConfig("ddpm", steps=6))
     spec = dataclasses.replace(model.file.spec, classes=())
     network = spec.new_network()

@@ -4,6 +4,7 @@ What is told is numbers: JSON as bytes, tensors. Nothing is pickled. Numbers on 
 gradients are on GPUs and go over NCCL, so that telling them never waits for a GPU.
 """
 
+import atexit
 import contextlib
 import json
 import re
@@ -28,11 +29,20 @@ class ProcessGroup(Processes):
     """The processes that a launcher has started; this one has joined them."""
 
     def __init__(self, device: torch.device) -> None:
-        self._wish = self._agreed = False
+        self._wish = self._agreed = self._lost = False
         settings = InitProcessGroupKwargs(backend=BACKENDS[device.type], timeout=PATIENCE)
         with self._reaching():
             self._accelerator = Accelerator(cpu=device.type == "cpu", mixed_precision="no", kwargs_handlers=[settings])
         self.rank, self.count = self._accelerator.process_index, self._accelerator.num_processes
+        atexit.register(self._leave)
+
+    def _leave(self) -> None:
+        """End the library's threads in order: at the interpreter's end they may be torn down as they run, and abort it.
+
+        Not where another process is lost: that could wait for it.
+        """
+        if distributed.is_initialized() and not self._lost:
+            distributed.destroy_process_group()
 
     @contextlib.contextmanager
     def _reaching(self) -> Iterator[None]:
@@ -42,6 +52,7 @@ class ProcessGroup(Processes):
         except RuntimeError as error:
             if not _is_about_processes(error):
                 raise
+            self._lost = True
             place_in_gloo = r"^\[\S+\] "
             reason = re.sub(place_in_gloo, "", one_line(error)).partition(". ")[0][:120]
             raise Lost(f"another process has ended, so this one ends too ({reason})") from error

@@ -63,22 +63,44 @@ class Sampler:
 
 
 SAMPLERS: Registry[Callable[[float], Sampler]] = Registry("sampler")
-"""Name -> maker of the sampler, given eta: the share of ancestral noise, which only `ddim` heeds."""
+"""Name -> maker of the sampler, given eta: the share of ancestral noise, which only those in `NOISY_AT_WILL` heed."""
+NOISY_AT_WILL = ("ddim", "dpmpp-2m")
 
 
 def make_sampler(name: str, eta: float | None = None) -> Sampler:
-    """The sampler called `name`. eta in [0, 1] is ddim's share of ancestral noise; refused for the others."""
+    """The sampler called `name`. eta in [0, 1] is the share of ancestral noise in `ddim` and `dpmpp-2m`, 0 when left
+    out; refused for the others."""
     make = SAMPLERS[name]
-    require(eta is None or name == "ddim", f"eta {eta} with sampler {name!r}", "no eta, or sampler 'ddim'")
+    require(
+        eta is None or name in NOISY_AT_WILL,
+        f"eta {eta} with sampler {name!r}",
+        f"no eta, or sampler {' or '.join(map(repr, NOISY_AT_WILL))}",
+    )
     require(eta is None or 0 <= eta <= 1, f"eta {eta}", "a number from 0 to 1")
     return make(eta or 0.0)
+
+
+def split(sigma: float, sigma_next: float, eta: float) -> tuple[float, float]:
+    """(down, up): the level that a step goes down to, and the deviation of the noise that then brings it up to
+    sigma_next. At eta = 1 the noise is the posterior's (Ho et al. 2020, eq. 7), at eta = 0 there is none (Song et al.
+    2020, eq. 16)."""
+    up = eta * sigma_next * math.sqrt(1 - (sigma_next / sigma) ** 2)
+    return math.sqrt(sigma_next**2 - up**2), up
+
+
+def noised(x: Images, up: float, noise: Images | None) -> Images:
+    """x + up * noise; without noise where none is asked for."""
+    if up == 0:
+        return x
+    assert noise is not None, "a sampler that draws noise is handed noise"
+    return x + up * noise
 
 
 def ancestral(eta: float) -> Sampler:
     """DDIM with noise share eta (Song et al. 2020, eq. 12 and 16).
 
     In these coordinates the reverse step of the chain is the bridge between sigma and the clean estimate: eta = 1 is
-    DDPM with the posterior's variance (Ho et al. 2020, eq. 7), eta = 0 is Euler's step of the probability flow.
+    DDPM, eta = 0 is Euler's step of the probability flow.
     """
 
     def step(
@@ -93,13 +115,9 @@ def ancestral(eta: float) -> Sampler:
         denoised = denoise(x, sigma)
         if sigma_next == 0:
             return Step(denoised, denoised, None, 1)
-        sigma_up = eta * sigma_next * math.sqrt(1 - (sigma_next / sigma) ** 2)
-        sigma_down = math.sqrt(sigma_next**2 - sigma_up**2)
-        x = denoised + (sigma_down / sigma) * (x - denoised)
-        if eta > 0:
-            assert noise is not None, "a sampler that draws noise is handed noise"
-            x = x + sigma_up * noise
-        return Step(x, denoised, None, 1)
+        down, up = split(sigma, sigma_next, eta)
+        x = denoised + (down / sigma) * (x - denoised)
+        return Step(noised(x, up, noise), denoised, None, 1)
 
     return Sampler(step, order=1, evaluations=1, draws_noise=eta > 0)
 
@@ -122,23 +140,35 @@ def heun_step(
     return Step(x + (sigma_next - sigma) * (slope + slope_next) / 2, denoised, None, 2)
 
 
-def dpmpp_2m_step(
-    denoise: BoundDenoiser, x: Images, memory: Any, sigma: float, sigma_next: float, noise: Images | None, /
-) -> Step:
-    """DPM-Solver++(2M) (Lu et al. 2022, algorithm 2), with lambda = -ln sigma.
+def dpmpp_2m(eta: float) -> Sampler:
+    """DPM-Solver++(2M) (Lu et al. 2022, algorithm 2), with lambda = -ln sigma; with noise share eta as in DDIM, at
+    eta = 1 SDE-DPM-Solver++(2M) (eq. 18).
 
     Memory: the previous level and estimate, from which the estimate's slope in lambda is taken.
     """
-    denoised = denoise(x, sigma)
-    if sigma_next == 0:
-        return Step(denoised, denoised, (sigma, denoised), 1)
-    D = denoised
-    if memory is not None:
-        sigma_previous, denoised_previous = memory
-        r = math.log(sigma_previous / sigma) / math.log(sigma / sigma_next)
-        D = denoised + (denoised - denoised_previous) / (2 * r)
-    ratio = sigma_next / sigma  # exp(-h)
-    return Step(ratio * x + (1 - ratio) * D, denoised, (sigma, denoised), 1)
+
+    def step(
+        denoise: BoundDenoiser,
+        x: Images,
+        memory: Any,
+        sigma: float,
+        sigma_next: float,
+        noise: Images | None,
+        /,
+    ) -> Step:
+        denoised = denoise(x, sigma)
+        if sigma_next == 0:
+            return Step(denoised, denoised, (sigma, denoised), 1)
+        D = denoised
+        if memory is not None:
+            sigma_previous, denoised_previous = memory
+            r = math.log(sigma_previous / sigma) / math.log(sigma / sigma_next)
+            D = denoised + (denoised - denoised_previous) / (2 * r)
+        down, up = split(sigma, sigma_next, eta)
+        ratio = down / sigma  # exp(-h), without noise
+        return Step(noised(ratio * x + (1 - ratio) * D, up, noise), denoised, (sigma, denoised), 1)
+
+    return Sampler(step, order=2, evaluations=1, draws_noise=eta > 0)
 
 
 def dpmpp_2s_step(
@@ -156,5 +186,5 @@ def dpmpp_2s_step(
 
 
 SAMPLERS.add("heun", lambda eta: Sampler(heun_step, order=2, evaluations=2, draws_noise=False))
-SAMPLERS.add("dpmpp-2m", lambda eta: Sampler(dpmpp_2m_step, order=2, evaluations=1, draws_noise=False))
+SAMPLERS.add("dpmpp-2m", dpmpp_2m)
 SAMPLERS.add("dpmpp-2s", lambda eta: Sampler(dpmpp_2s_step, order=2, evaluations=2, draws_noise=False))

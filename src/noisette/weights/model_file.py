@@ -33,7 +33,7 @@ class SamplingConfig:
     sampler: str = "heun"
     """ddpm, ddim, euler, heun, dpmpp-2m or dpmpp-2s."""
     eta: float | None = None
-    """Share of ancestral noise, 0 to 1; only ddim has one."""
+    """Share of ancestral noise, 0 to 1, of ddim and dpmpp-2m; left out: none."""
     steps: int = 18
     """Of the grid of noise levels."""
     grid: str = TRAINED

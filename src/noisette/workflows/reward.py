@@ -199,7 +199,7 @@ class Reward:
         return RewardedObjective(
             spec.diffusion,
             lambda images, labels: self.chooser.log_probability(images, labels),
-            make_sampler(sampling.sampler, sampling.eta),
+            make_sampler(sampling.sampler),  # the flow, also where the model's drawings have a share of noise
             levels,
             request.reward_weight,
             request.last_steps,

@@ -53,25 +53,25 @@ def test_order_is_the_declared_one_on_the_exact_flow_of_a_mixture(name, schedule
 
 
 def sampled_moments(sampler: Sampler, levels: list[float], mean: float, variance: float) -> tuple[float, float]:
-    """Mean and variance at the end of the grid, exactly: on Gaussian data a step takes the image x and the last estimate
-    d, on which it may lean, to A (x, d) + b + c noise. A, b and c are measured from the step itself.
+    """Mean and variance at the end of the grid, exactly: on Gaussian data a step takes the image x and the last
+    estimate d, on which it may lean, to A (x, d) + b + c noise. A, b and c are measured from the step itself.
     """
     oracle = GaussianOracle(MEAN, STD)
     m = torch.tensor([mean, 0.0], dtype=torch.float64)
     C = torch.diag(torch.tensor([variance, 0.0], dtype=torch.float64))
     before = None
 
-    def step(x: float, d: float, noise: float) -> Tensor:
+    def step(x: float, d: float, noise: float, pair: tuple[float, float]) -> Tensor:
         images = [torch.full((1, 1, 1, 1), value, dtype=torch.float64) for value in (x, d, noise)]
         memory = None if before is None else (before, images[1])
-        done = sampler.step(oracle, images[0], memory, sigma, sigma_next, images[2])
+        done = sampler.step(oracle, images[0], memory, *pair, images[2])
         return torch.stack([done.x, done.denoised]).flatten()
 
-    for sigma, sigma_next in pairwise(levels):
-        b = step(0.0, 0.0, 0.0)
-        A = torch.stack([step(1.0, 0.0, 0.0) - b, step(0.0, 1.0, 0.0) - b], dim=1)
-        c = step(0.0, 0.0, 1.0) - b
-        m, C, before = A @ m + b, A @ C @ A.T + torch.outer(c, c), sigma
+    for pair in pairwise(levels):
+        b = step(0.0, 0.0, 0.0, pair)
+        A = torch.stack([step(1.0, 0.0, 0.0, pair) - b, step(0.0, 1.0, 0.0, pair) - b], dim=1)
+        c = step(0.0, 0.0, 1.0, pair) - b
+        m, C, before = A @ m + b, A @ C @ A.T + torch.outer(c, c), pair[0]
     return float(m[0]), float(C[0, 0])
 
 

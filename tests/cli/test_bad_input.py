@@ -70,6 +70,7 @@ CASES = {
     "grid": ("sample model.safetensors --per-class 1 --grid karas", "unknown grid 'karas'.*did you mean 'karras'"),
     "eta of another sampler": ("sample model.safetensors --per-class 1 --sampler heun --eta 0.5", "no eta"),
     "guidance": ("sample model.safetensors --per-class 1 --guidance-scale -1", "guidance_scale -1.0"),
+    "no attention": ("sample model.safetensors --per-class 1 --perturb-attention", "a network without attention"),
     "judge": ("sample model.safetensors --per-class 1 --steer clap", "no CLIP model 'clap': expected a folder"),
     "judge of other images": ("sample model.safetensors --per-class 1 --steer classifier", "classifier mnist"),
     "prompt without a judge": ("sample model.safetensors --count 1 --prompt seven", "prompt 'seven' without a judge"),

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from noisette.base.errors import Refusal
 from noisette.base.seeds import generator
-from noisette.base.shapes import NO_CLASS
+from noisette.base.shapes import NO_CLASS, NO_CLASS_NO_ATTENTION
 from noisette.diffusion.oracles import DatasetOracle, MixtureOracle
 from noisette.guidance.free import free
 
@@ -97,6 +97,13 @@ def test_outside_its_interval_guidance_is_the_conditional_denoiser_alone(oracle,
     else:
         assert torch.equal(guided, alone)
         assert counted.calls == [LABEL.tolist()]
+
+
+def test_what_it_leads_away_from_is_asked_for_by_its_label():
+    counted = Counted(lambda noisy, noise_level, label: noisy * (label + 5)[:, None, None, None])
+    guided = free(counted, 3.0, away_from=NO_CLASS_NO_ATTENTION)(NOISY, SIGMA, LABEL)
+    assert counted.calls == [[*LABEL.tolist(), *[NO_CLASS_NO_ATTENTION] * 5]]
+    torch.testing.assert_close(guided, NOISY * (3 + 3 * (LABEL + 2))[:, None, None, None])
 
 
 @pytest.mark.parametrize("scale", [-0.5, math.inf, math.nan])

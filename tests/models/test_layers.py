@@ -106,7 +106,22 @@ def test_attention_is_the_softmax_over_all_pixels_of_each_head(channels, heads):
         q, k, v = (qkv[:, :, part * channels + head * width :][:, :, :width] for part in range(3))
         mixed.append(torch.softmax(q @ k.transpose(1, 2) / math.sqrt(width), dim=-1) @ v)
     out = torch.cat(mixed, dim=2) @ layer.output.weight[:, :, 0, 0].T + layer.output.bias
-    torch.testing.assert_close(layer(x), x + out.transpose(1, 2).reshape(x.shape), rtol=1e-4, atol=1e-5)
+    everything = layer(x, torch.zeros(2, dtype=torch.bool))
+    torch.testing.assert_close(everything, x + out.transpose(1, 2).reshape(x.shape), rtol=1e-4, atol=1e-5)
+
+
+def test_where_asked_each_pixel_attends_to_itself_alone():
+    layer = Attention(64, "channel")
+    x = normal(3, 64, 3, 5)
+    found = layer(x, torch.tensor([False, True, False]))
+    together = layer(x, torch.zeros(3, dtype=torch.bool))
+    for number in (0, 2):
+        torch.testing.assert_close(found[number], together[number])
+    value = torch.nn.functional.conv2d(
+        layer.norm(x[1:2]), layer.query_key_value.weight[128:], layer.query_key_value.bias[128:]
+    )
+    torch.testing.assert_close(found[1:2], x[1:2] + layer.output(value), rtol=1e-4, atol=1e-5)
+    assert not torch.allclose(found[1], together[1], atol=1e-3)
 
 
 def test_down_sees_the_four_pixels_of_each_square():

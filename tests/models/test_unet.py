@@ -10,7 +10,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from noisette.base.config import from_plain
 from noisette.base.errors import Refusal
 from noisette.base.seeds import generator
-from noisette.base.shapes import NO_CLASS
+from noisette.base.shapes import NO_CLASS, NO_CLASS_NO_ATTENTION
 from noisette.diffusion.precondition import PRECONDITIONS, denoiser
 from noisette.models.layers import Attention, ResidualBlock, SeededDropout, key_dropout
 from noisette.models.unet import UNet, UNetConfig, multiply_adds
@@ -130,7 +130,7 @@ def test_at_birth_no_residual_branch_adds_anything(config):
     for block in blocks:
         if isinstance(block, Attention):
             x = torch.randn(2, block.output.in_channels, 3, 3, generator=generator("x"))
-            assert torch.equal(block(x), x)
+            assert torch.equal(block(x, torch.tensor([False, True])), x)
         else:
             x = torch.randn(2, block.conv1.in_channels, 3, 3, generator=generator("x"))
             embedding = torch.randn(2, config.embedding, generator=generator("e"))
@@ -226,6 +226,23 @@ def test_no_class_is_an_entry_of_its_own():
 
 
 @torch.no_grad()
+@pytest.mark.parametrize("name", ["attention at every level", "one level"])
+def test_without_class_and_attention_it_is_the_network_whose_pixels_attend_to_themselves(name, monkeypatch):
+    network = awake(CONFIGS[name])
+    x, clock = torch.randn(3, 1, 8, 8, generator=generator(2, "image")), torch.zeros(3)
+    labels = torch.tensor([4, NO_CLASS_NO_ATTENTION, NO_CLASS])
+    found = network(x, clock, labels)
+    without = network(x, clock, torch.full((3,), NO_CLASS))
+    kept = network(x, clock, torch.tensor([4, NO_CLASS, NO_CLASS]))
+    whole = Attention.forward
+    monkeypatch.setattr(Attention, "forward", lambda self, h, alone: whole(self, h, torch.ones_like(alone)))
+    blind = network(x, clock, torch.full((3,), NO_CLASS))
+    torch.testing.assert_close(found[0], kept[0])
+    torch.testing.assert_close(found[1], blind[1])
+    torch.testing.assert_close(found[2], without[2])
+    assert torch.allclose(blind, without, atol=1e-4) == (name == "one level")  # which has no attention to lose
+
+
 def test_a_network_without_classes_knows_only_no_class():
     network, (x, clock, _) = awake(classes=0), batch(2)
     assert network(x, clock, torch.tensor([NO_CLASS, NO_CLASS])).isfinite().all()

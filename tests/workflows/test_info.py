@@ -48,6 +48,12 @@ def test_how_it_is_clamped(tiny_model, given, clamp):
     assert dict(tables["sampling defaults"])["clamp"] == clamp
 
 
+def test_what_guidance_leads_away_from(tiny_model):
+    tables = model_facts(Model("tiny", tiny_model(guidance_scale=2.0, perturb_attention=True), torch.device("cpu")))
+    expected = "scale 2 at noise levels 0 to inf, away from perturbed attention too"
+    assert dict(tables["sampling defaults"])["guidance"] == expected
+
+
 def test_of_very_many_classes_the_first_are_named(tiny_model):
     file = tiny_model(classes=tuple(f"class{number}" for number in range(100)))
     classes = dict(model_facts(Model("tiny", file, torch.device("cpu")))["model tiny"])["classes"]

@@ -11,7 +11,7 @@ import torch
 import noisette.workflows.model as module
 from noisette.base.errors import Refusal
 from noisette.base.seeds import ImageNoise, generator
-from noisette.base.shapes import NO_CLASS
+from noisette.base.shapes import NO_CLASS, NO_CLASS_NO_ATTENTION
 from noisette.diffusion.noise import LevelRange, grid, level_table, pick
 from noisette.diffusion.objective import DiffusionConfig
 from noisette.diffusion.precondition import PRECONDITIONS, denoiser
@@ -33,7 +33,7 @@ def made(
     diffusion: DiffusionConfig = EDM, sampling: SamplingConfig | None = None, shape: tuple[int, int, int] = (1, 8, 8)
 ) -> Model:
     """A model with random weights, told its level and its class."""
-    network = UNetConfig(widths=(8, 12), blocks=1, embedding=16, dropout=0.2)
+    network = UNetConfig(widths=(8, 12), blocks=1, attention_at=(4,), embedding=16, dropout=0.2)
     spec = ModelSpec(network, diffusion, sampling or SamplingConfig(steps=4), *shape, CLASSES)
     unet = spec.new_network()
     unet.initialise(generator("born"))
@@ -193,7 +193,8 @@ def by_hand(model: Model, labels: list[int], seed: int, settings: SamplingConfig
     """What sampling does, assembled from its pieces."""
     spec = model.file.spec
     denoise = denoiser(model.file.network, PRECONDITIONS[spec.diffusion.parameterisation], 0.5)
-    denoise = free(denoise, settings.guidance_scale, (settings.guidance_from, settings.guidance_to))
+    away_from = NO_CLASS_NO_ATTENTION if settings.perturb_attention else NO_CLASS
+    denoise = free(denoise, settings.guidance_scale, (settings.guidance_from, settings.guidance_to), away_from)
     if settings.clamp:
         denoise = clamp(denoise, 1.0, settings.clamp_quantile)
     chain = spec.diffusion.schedule == "linear"
@@ -220,7 +221,11 @@ SETTINGS = {
     "guided in an interval": SamplingConfig(
         "dpmpp-2m", steps=5, guidance_scale=3.0, guidance_from=0.1, guidance_to=5.0
     ),
+    "away from perturbed attention": SamplingConfig(
+        "dpmpp-2m", steps=5, guidance_scale=3.0, guidance_from=0.1, guidance_to=5.0, perturb_attention=True
+    ),
     "ancestral": SamplingConfig("ddim", 0.7, 4),
+    "with a share of noise": SamplingConfig("dpmpp-2m", 0.7, 5),
     "clamped": SamplingConfig("ddpm", None, 4, guidance_scale=4.0, clamp=True),
     "dynamically clamped": SamplingConfig("heun", None, 3, guidance_scale=4.0, clamp=True, clamp_quantile=0.9),
     "another grid": SamplingConfig("heun", None, 4, "log-linear"),
@@ -305,6 +310,27 @@ def test_more_steps_than_a_chain_was_trained_on_are_refused():
     assert made(CHAIN).sample(["cat"], steps=100).shape == (1, 1, 8, 8)
     with pytest.raises(Refusal, match="101 sampling steps: expected 1 to 100"):
         made(CHAIN).sample(["cat"], steps=101)
+
+
+def test_attention_is_perturbed_also_where_there_are_no_classes_and_refused_where_there_is_none():
+    model = made(sampling=SamplingConfig(steps=3, guidance_scale=2.0, perturb_attention=True))
+    without = replace(model.file.spec, classes=())
+    network = without.new_network()
+    network.load_state_dict(
+        {
+            name: value[:1] if name == "embed_class.weight" else value
+            for name, value in model.file.network.state_dict().items()
+        }
+    )
+    classless = replace(model, file=ModelFile(without, network.eval().requires_grad_(False), {}))
+    plain = replace(model.sampling, guidance_scale=1.0)
+    guided, alone = (last(classless.snapshots([-1], sampling=each)).denoised for each in (model.sampling, plain))
+    assert (guided - alone).abs().max() > 1e-3
+    blind = replace(without.network, attention_at=())
+    spec = replace(without, network=blind)
+    lost = replace(model, file=ModelFile(spec, spec.new_network(), {}))
+    with pytest.raises(Refusal, match="perturb_attention of a network without attention"):
+        lost.sample(["none"])
 
 
 def test_a_grid_that_leaves_the_trained_range_is_warned_of():

@@ -19,3 +19,6 @@ Labels = Int64[Tensor, " batch"]
 """One class index for each image; -1 means that no class is asked for."""
 
 NO_CLASS = -1
+
+NO_CLASS_NO_ATTENTION = -2
+"""The label that asks a network for no class and no attention, each pixel seeing itself alone."""

@@ -1,4 +1,4 @@
-"""Classifier-free guidance."""
+"""Classifier-free guidance, also away from the network without its attention."""
 
 import math
 
@@ -9,8 +9,13 @@ from noisette.base.shapes import NO_CLASS, Images, Labels
 from noisette.diffusion.precondition import Denoiser
 
 
-def free(denoise: Denoiser, scale: float, interval: tuple[float, float] = (0.0, math.inf)) -> Denoiser:
+def free(
+    denoise: Denoiser, scale: float, interval: tuple[float, float] = (0.0, math.inf), away_from: int = NO_CLASS
+) -> Denoiser:
     """unconditional + scale * (conditional - unconditional) (Ho & Salimans 2022, in the form where 1 is no guidance).
+
+    away_from: the label of the unconditional half; NO_CLASS_NO_ATTENTION perturbs its attention too (Ahn et al. 2024),
+    so that guidance leads away from what is not put together well, not only from other classes.
 
     Only at noise levels within `interval`, ends included; elsewhere the conditional denoiser alone (Kynkaanniemi et al.
     2024). Both halves run as one batch. Scale 1 is bit for bit the conditional and scale 0 the unconditional denoiser,
@@ -24,7 +29,7 @@ def free(denoise: Denoiser, scale: float, interval: tuple[float, float] = (0.0, 
         inside = low <= noise_level <= high
         if scale == 1 or not inside:
             return denoise(noisy, noise_level, label)
-        nothing = torch.full_like(label, NO_CLASS)
+        nothing = torch.full_like(label, away_from)
         if scale == 0:
             return denoise(noisy, noise_level, nothing)
         both = denoise(torch.cat([noisy, noisy]), noise_level, torch.cat([label, nothing]))

@@ -106,7 +106,11 @@ class ResidualBlock(nn.Module):
 
 
 class Attention(nn.Module):
-    """Self-attention over the pixels, as a residual branch whose output is zero at birth: [B, C, H, W] -> the same."""
+    """Self-attention over the pixels, as a residual branch whose output is zero at birth: [B, C, H, W] -> the same.
+
+    Of the images in `alone` [B] each pixel sees itself alone: the attention map is the identity (Ahn et al. 2024, eq.
+    16).
+    """
 
     HEAD_WIDTH = 32
 
@@ -117,14 +121,15 @@ class Attention(nn.Module):
         self.query_key_value = nn.Conv2d(channels, 3 * channels, 1)
         self.output = nn.Conv2d(channels, channels, 1)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, alone: Tensor) -> Tensor:
         B, C, H, W = x.shape
         pixels = self.query_key_value(self.norm(x)).permute(0, 2, 3, 1)  # [B, H, W, 3C], a view of channels-last
         qkv = pixels.reshape(B, H * W, 3, self.heads, C // self.heads)
         q, k, v = qkv.permute(2, 0, 3, 1, 4)  # [B, heads, H * W, C / heads] each
         # Written out: on a CPU the backward of the fused kernel takes four times as long in bfloat16.
         weights = (q * (C // self.heads) ** -0.5 @ k.mT).softmax(-1)  # [B, heads, H * W, H * W]
-        h = (weights @ v).transpose(1, 2).reshape(B, H, W, C).permute(0, 3, 1, 2)  # [B, C, H, W]
+        seen = torch.where(alone[:, None, None, None], v, weights @ v)
+        h = seen.transpose(1, 2).reshape(B, H, W, C).permute(0, 3, 1, 2)  # [B, C, H, W]
         return torch.add(x, self.output(h))
 
 

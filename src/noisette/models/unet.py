@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from noisette.base.config import require
 from noisette.base.errors import shown, unknown
-from noisette.base.shapes import Images, Labels, Levels
+from noisette.base.shapes import NO_CLASS_NO_ATTENTION, Images, Labels, Levels
 from noisette.models.layers import NORMS, Attention, Down, ResidualBlock, SeededDropout, Sinusoid
 
 MOST_WIDTHS, WIDEST, MOST_BLOCKS = 10, 100_000, 32
@@ -62,7 +62,9 @@ class UNetConfig:
 
 
 class UNet(nn.Module):
-    """F(x [B, C, H, W], c_noise [B], label [B] in -1..classes-1) -> [B, C, H, W], for any height and width.
+    """F(x [B, C, H, W], c_noise [B], label [B] in -2..classes-1) -> [B, C, H, W], for any height and width.
+
+    Label -1 asks for no class, -2 for no class and no attention.
 
     Sizes that the levels do not divide are padded by the edge pixels and cropped again. The output layer and every
     residual branch are zero at birth, so F starts as 0. It computes in the type of its weights, whatever x's is.
@@ -76,7 +78,7 @@ class UNet(nn.Module):
 
         self.clock = Sinusoid(embedding)
         self.embed_level = nn.Sequential(nn.Linear(embedding, embedding), nn.SiLU(), nn.Linear(embedding, embedding))
-        self.embed_class = nn.Embedding(classes + 1, embedding)  # the last row is "no class", asked for as -1
+        self.embed_class = nn.Embedding(classes + 1, embedding)  # the last row is "no class"
 
         self.stem = nn.Conv2d(patch_channels, widths[0], 3, padding=1)
         self.down_stages, self.downs = nn.ModuleList(), nn.ModuleList()
@@ -138,26 +140,28 @@ class UNet(nn.Module):
             x = F.pad(x, (0, pad_width, 0, pad_height), mode="replicate")
 
         embedding = self.embed_level(self.clock(c_noise).to(x.dtype))  # [B, E]
-        embedding = F.silu(embedding + self.embed_class(label.remainder(self.classes + 1)))  # -1 is the last row
+        rows = torch.where(label < 0, self.classes, label)  # the last row is "no class"
+        embedding = F.silu(embedding + self.embed_class(rows))
+        alone = label == NO_CLASS_NO_ATTENTION  # [B]
 
         x = F.pixel_unshuffle(x, self.config.patch)  # [B, C p^2, H/p, W/p]
         h = self.stem(x)  # [B, widths[0], H/p, W/p]
         skips = []
         for stage, down in zip(self.down_stages, self.downs, strict=True):
-            h = _run(stage, h, embedding)
+            h = _run(stage, h, embedding, alone)
             skips.append(h)
             h = down(h)
-        h = _run(self.bottleneck, h, embedding)
+        h = _run(self.bottleneck, h, embedding, alone)
         for up, stage in zip(reversed(self.ups), reversed(self.up_stages), strict=True):
             h = torch.cat([up(h), skips.pop()], dim=1)
-            h = _run(stage, h, embedding)
+            h = _run(stage, h, embedding, alone)
         h = self.output(F.silu(self.out_norm(h)))  # [B, C p^2, H/p, W/p]
         return F.pixel_shuffle(h, self.config.patch)[:, :, :height, :width].to(asked)
 
 
-def _run(stage: nn.Module, x: Tensor, embedding: Tensor) -> Tensor:
+def _run(stage: nn.Module, x: Tensor, embedding: Tensor, alone: Tensor) -> Tensor:
     for part in stage.children():
-        x = part(x, embedding) if isinstance(part, ResidualBlock) else part(x)
+        x = part(x, embedding) if isinstance(part, ResidualBlock) else part(x, alone)
     return x
 
 

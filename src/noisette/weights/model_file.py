@@ -39,11 +39,13 @@ class SamplingConfig:
     grid: str = TRAINED
     """trained (the levels of training), or a schedule worked out over the trained range."""
     guidance_scale: float = 1.0
-    """Classifier-free guidance: 1 is the conditional model, 0 the unconditional one."""
+    """Classifier-free guidance: 1 is the conditional model, 0 what it leads away from, the unconditional one."""
     guidance_from: float = 0.0
     """Smallest noise level at which guidance acts."""
     guidance_to: float = math.inf
     """Largest noise level at which guidance acts."""
+    perturb_attention: bool = False
+    """Whether guidance leads away not only from other classes but also from the network without its attention."""
     clamp: bool = False
     """Whether estimates are kept in [-1, 1]."""
     clamp_quantile: float | None = None
@@ -112,8 +114,14 @@ class ModelSpec:
         return trained_range(self.diffusion)
 
     def sampling_grid(self, sampling: SamplingConfig) -> list[float]:
-        """The levels that `sampling` visits, the last 0. Raises Refusal for more steps than a beta table has."""
+        """The levels that `sampling` visits, the last 0. Raises Refusal for what this model does not have: more steps
+        than its beta table, or attention to perturb."""
         diffusion = self.diffusion
+        require(
+            not sampling.perturb_attention or len(self.network.attention_at) > 0,
+            "perturb_attention of a network without attention",
+            "one with attention, or no-perturb-attention",
+        )
         if sampling.grid == TRAINED and diffusion.is_chain():
             return grid(pick(diffusion.table(), sampling.steps))
         name = diffusion.schedule if sampling.grid == TRAINED else sampling.grid

@@ -14,7 +14,7 @@ from noisette.base.config import require
 from noisette.base.errors import Refusal, nearest, unknown
 from noisette.base.files import digest_of, names_in
 from noisette.base.seeds import ImageNoise
-from noisette.base.shapes import NO_CLASS, Images
+from noisette.base.shapes import NO_CLASS, NO_CLASS_NO_ATTENTION, Images
 from noisette.diffusion.precondition import Denoiser
 from noisette.diffusion.sample import Snapshot, sample, start_image
 from noisette.diffusion.samplers import make_sampler
@@ -160,9 +160,11 @@ class Model:
 
 
 def guided_as(sampling: SamplingConfig, classes: Sequence[str]) -> Callable[[Denoiser], Denoiser]:
-    """Classifier-free guidance as `sampling` says, of a model with these classes."""
-    scale = sampling.guidance_scale if classes else 1.0  # without classes both halves would be the same
-    return lambda denoise: free(denoise, scale, (sampling.guidance_from, sampling.guidance_to))
+    """Guidance as `sampling` says, of a model with these classes."""
+    away_from = NO_CLASS_NO_ATTENTION if sampling.perturb_attention else NO_CLASS
+    differ = len(classes) > 0 or sampling.perturb_attention  # the two halves
+    scale = sampling.guidance_scale if differ else 1.0
+    return lambda denoise: free(denoise, scale, (sampling.guidance_from, sampling.guidance_to), away_from)
 
 
 def last(snapshots: Iterator[Snapshot]) -> Snapshot:

@@ -1,9 +1,11 @@
 """Speed and quality of drawing by sampler, steps and guidance, and which choices no other beats: the Pareto front.
 
-    python benchmarks/sampling.py [MODEL] --data-dir DIR [--samplers NAME:STEPS ...] [--guidance SCALE:FROM:TO ...]
+    python benchmarks/sampling.py [MODEL] --data-dir DIR [--samplers NAME/ETA:STEPS ...] [--guidance SCALE:FROM:TO ...]
 
 MODEL is a name that ships, a run folder or a file (default: mnist). Each cell draws --count digits as `noisette sample`
-does; two classifiers read them. Guidance 1 is none; its interval is one of noise levels. The samples are kept beside
+does; two classifiers read them. ETA is the share of noise
+(none where left out). Guidance 1 is none; its interval is one of noise levels, and `:perturb` behind it leads away from
+perturbed attention too. The samples are kept beside
 the JSON in --out; the same command goes on where it was stopped, another one adds its cells.
 """
 
@@ -11,6 +13,7 @@ import argparse
 import dataclasses
 import itertools
 import math
+import re
 import statistics
 import sys
 import time
@@ -44,32 +47,36 @@ from noisette.workflows.model import BATCH, Model, load
 from noisette.workflows.sample import sample_to
 from noisette.workflows.sample_request import SampleRequest
 
-SAMPLERS = ("dpmpp-2m:6,8,10,12,15,18,24", "heun:4,6,9,12,18", "ddim:10,16,24,35")
-GUIDANCE = ("1", "1.5:0.2:5", "1.7:0.3:4", "2:0.3:6")
+SAMPLERS = ("dpmpp-2m:6,8,10,12,15,18,24", "dpmpp-2m/0.6:8,10,12,15,18,24", "heun:4,6,9,12,18", "ddim:10,16,24,35")
+GUIDANCE = ("1", "1.7:0.3:4", "2:0.3:6", "1.8:0.3:4:perturb")
 MARKERS = "osD^vPX*"
 FRONT = "floors"
+PERTURB = ":perturb"
 
 
 def cells(samplers: Sequence[str], guidance: Sequence[str], default: SamplingConfig) -> dict[str, SamplingConfig]:
     """Every combination by its name; the rest is the model's default."""
     found = {}
     for sampler, guided in itertools.product(samplers, guidance):
-        name, _, steps = sampler.partition(":")
-        scale, *interval = numbers(guided, guided.split(":"))
+        named, _, steps = sampler.partition(":")
+        name, *eta = named.split("/")
+        perturb = guided.endswith(PERTURB)
+        scale, *interval = numbers(guided, guided.removesuffix(PERTURB).split(":"))
         if len(interval) not in (0, 2):
-            raise Refusal(f"guidance {guided!r}: expected SCALE or SCALE:FROM:TO")
+            raise Refusal(f"guidance {guided!r}: expected SCALE or SCALE:FROM:TO, with {PERTURB} behind it or not")
         low, high = interval or (0.0, math.inf)
         for count in numbers(sampler, steps.split(",")):
             config = dataclasses.replace(
                 default,
                 sampler=name,
-                eta=None,
+                eta=numbers(sampler, eta)[0] if eta else None,
                 steps=int(count),
                 guidance_scale=scale,
                 guidance_from=low,
                 guidance_to=high,
+                perturb_attention=perturb,
             )
-            found[f"{name} {config.steps}, guidance {guidance_name(config)}"] = config
+            found[f"{sampler_name(config)} {config.steps}, guidance {guidance_name(config)}"] = config
     return found
 
 
@@ -81,13 +88,18 @@ def numbers(text: str, parts: Sequence[str]) -> list[float]:
         raise Refusal(f"{text!r}: expected numbers after the first colon") from None
 
 
+def sampler_name(config: SamplingConfig) -> str:
+    """The sampler and its share of noise."""
+    return config.sampler if config.eta is None else f"{config.sampler}/{config.eta:g}"
+
+
 def guidance_name(config: SamplingConfig) -> str:
-    """none, or the scale and its interval of noise levels."""
+    """none, or the scale, its interval of noise levels, and whether it leads away from perturbed attention."""
     if config.guidance_scale == 1:
         return "none"
-    if math.isinf(config.guidance_to):
-        return f"{config.guidance_scale:g} everywhere"
-    return f"{config.guidance_scale:g} in {config.guidance_from:g}-{config.guidance_to:g}"
+    everywhere = math.isinf(config.guidance_to)
+    interval = "everywhere" if everywhere else f"in {config.guidance_from:g}-{config.guidance_to:g}"
+    return f"{config.guidance_scale:g} {interval}" + ", perturbed" * config.perturb_attention
 
 
 def cost(config: SamplingConfig) -> float:
@@ -109,6 +121,7 @@ def measure(model: Model, config: SamplingConfig, chosen: argparse.Namespace, sa
     seconds = [after - before for before, after in itertools.pairwise(moments)]
     row = {
         "sampling": to_plain(config),
+        "sampler": sampler_name(config),
         "guidance": guidance_name(config),
         "evaluations": drawn.evaluations,
         "images_per_second": min(BATCH, chosen.count) / statistics.median(seconds),
@@ -132,7 +145,7 @@ def front(rows: Mapping[str, Row]) -> list[str]:
 def draw(record: Record, path: Path) -> None:
     """Floors, accuracy and coverage against evaluations, as the stricter classifier reads them."""
     rows, ahead = record.rows, front(record.rows)
-    samplers = list(dict.fromkeys(row["sampling"]["sampler"] for row in rows.values()))
+    samplers = list(dict.fromkeys(row["sampler"] for row in rows.values()))
     guidances = list(dict.fromkeys(row["guidance"] for row in rows.values()))
     settings, evaluations = record.content["settings"], [row["evaluations"] for row in rows.values()]
     work = statistics.median(row["images_per_second"] * row["evaluations"] for row in rows.values())
@@ -145,7 +158,7 @@ def draw(record: Record, path: Path) -> None:
                     row["evaluations"],
                     shown(metric, strictest(row, metric)),
                     MARKERS[guidances.index(row["guidance"]) % len(MARKERS)],
-                    color=COLOURS[samplers.index(row["sampling"]["sampler"]) % len(COLOURS)],
+                    color=COLOURS[samplers.index(row["sampler"]) % len(COLOURS)],
                     markersize=5,
                     alpha=0.85,
                     markeredgewidth=0,
@@ -177,8 +190,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     flags = parser(__doc__)
     flags.add_argument("model", nargs="?", default="mnist", help="a name that ships, a run folder or a file")
     flags.add_argument("--data-dir", type=Path, help="folder with MNIST (default: as NOISETTE_DATA says)")
-    flags.add_argument("--samplers", nargs="+", default=SAMPLERS, metavar="NAME:STEPS,STEPS")
-    flags.add_argument("--guidance", nargs="+", default=GUIDANCE, metavar="SCALE:FROM:TO")
+    flags.add_argument("--samplers", nargs="+", default=SAMPLERS, metavar="NAME/ETA:STEPS,STEPS")
+    flags.add_argument("--guidance", nargs="+", default=GUIDANCE, metavar="SCALE:FROM:TO:perturb")
     flags.add_argument("--count", type=int, default=2000, help="digits a cell, in equal classes")
     flags.add_argument("--seed", type=int, default=0)
     flags.add_argument("--precision", default="auto", help="float32, bfloat16 or auto")
@@ -203,7 +216,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         folder = chosen.out / f"sampling-{name}"
 
         def one(cell: str) -> Row:
-            return measure(model, wanted[cell], chosen, folder / f"{cell.replace(' ', '-').replace(',', '')}.npz")
+            return measure(model, wanted[cell], chosen, folder / f"{re.sub('[ ,/]+', '-', cell)}.npz")
 
         measure_missing(record, {cell: cost(config) for cell, config in wanted.items()}, one)
         draw(record, chosen.out / f"sampling-{name}.png")

@@ -16,9 +16,10 @@ from PIL import Image
 from torch import nn
 
 from noisette import cli
+from noisette.base.errors import Refusal
 from noisette.data.datasets import load_data
 from noisette.perception.fit import FitConfig
-from noisette.weights.model_file import save_model
+from noisette.weights.model_file import SamplingConfig, save_model
 from noisette.workflows.recipes import load_recipe, read_run_config, to_toml
 
 FOLDER = Path(__file__).parents[1] / "benchmarks"
@@ -159,14 +160,33 @@ def model(tiny_model, tmp_path):
 
 def test_sampling(load_script, tmp_path, model):
     script = load_script("sampling")
-    flags = ["--samplers", "euler:2,4", "heun:2", "--guidance", "1", "2:0.3:6", "--count", "10", "--out", str(tmp_path)]
-    assert script.main([str(model), *flags]) == 0
+    flags = ["--samplers", "ddim/0.5:2,4", "heun:2", "--guidance", "1", "2:0.3:6", "--count", "10"]
+    assert script.main([str(model), *flags, "--out", str(tmp_path)]) == 0
     rows = written(tmp_path, "sampling-tiny")["rows"]
     assert len(rows) == 6
     assert rows["heun 2, guidance none"]["evaluations"] == 3
-    guided = rows["euler 4, guidance 2 in 0.3-6"]
+    guided = rows["ddim/0.5 4, guidance 2 in 0.3-6"]
+    assert guided["sampling"]["eta"] == 0.5
     assert guided["evaluations"] > 4
     assert guided["sampling"]["guidance_from"] == 0.3
+
+
+def test_the_cells_of_sampling(load_script):
+    script = load_script("sampling")
+    found = script.cells(["dpmpp-2m/0.6:8", "heun:4"], ["1", "1.8:0.3:4:perturb"], SamplingConfig(grid="flow"))
+    assert found == {
+        "dpmpp-2m/0.6 8, guidance none": SamplingConfig("dpmpp-2m", 0.6, 8, "flow"),
+        "dpmpp-2m/0.6 8, guidance 1.8 in 0.3-4, perturbed": SamplingConfig(
+            "dpmpp-2m", 0.6, 8, "flow", 1.8, 0.3, 4.0, perturb_attention=True
+        ),
+        "heun 4, guidance none": SamplingConfig("heun", None, 4, "flow"),
+        "heun 4, guidance 1.8 in 0.3-4, perturbed": SamplingConfig(
+            "heun", None, 4, "flow", 1.8, 0.3, 4.0, perturb_attention=True
+        ),
+    }
+    for guidance in ("1:2", "1.8:0.3:4:bend"):
+        with pytest.raises(Refusal, match="expected"):
+            script.cells(["heun:4"], [guidance], SamplingConfig())
 
 
 def test_the_front_is_what_no_other_beats(load_script):

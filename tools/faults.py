@@ -137,6 +137,28 @@ FAULTS = (
     ),
     *planted_in(
         "guidance",
+        "models/layers.py",
+        "models/test_layers.py",
+        {"torch.where(alone[:, None, None, None], v, weights @ v)": "weights @ v"},
+    ),
+    *planted_in(
+        "guidance",
+        "models/unet.py",
+        "models/test_unet.py",
+        {"alone = label == NO_CLASS_NO_ATTENTION": "alone = label < 0"},
+    ),
+    *planted_in(
+        "guidance",
+        "workflows/model.py",
+        "workflows/test_model.py",
+        {
+            "sampling.perturb_attention and sampling.guidance_scale > 1": "sampling.perturb_attention",
+            "NO_CLASS_NO_ATTENTION if perturbed else NO_CLASS": "NO_CLASS",
+            "if classes or perturbed else 1.0": "if classes else 1.0",
+        },
+    ),
+    *planted_in(
+        "guidance",
         "guidance/free.py",
         "guidance/test_free.py",
         {

@@ -324,6 +324,10 @@ def test_attention_is_perturbed_also_where_there_are_no_classes_and_refused_wher
     )
     classless = replace(model, file=ModelFile(without, network.eval().requires_grad_(False), {}))
     plain = replace(model.sampling, guidance_scale=1.0)
+    below = replace(model.sampling, guidance_scale=0.0)  # the unconditional model, not the one without attention
+    torch.testing.assert_close(
+        model.sample(["dog"], guidance_scale=0), by_hand(model, [1], 0, replace(below, perturb_attention=False))
+    )
     guided, alone = (last(classless.snapshots([-1], sampling=each)).denoised for each in (model.sampling, plain))
     assert (guided - alone).abs().max() > 1e-3
     blind = replace(without.network, attention_at=())

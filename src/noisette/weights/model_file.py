@@ -39,13 +39,13 @@ class SamplingConfig:
     grid: str = TRAINED
     """trained (the levels of training), or a schedule worked out over the trained range."""
     guidance_scale: float = 1.0
-    """Classifier-free guidance: 1 is the conditional model, 0 what it leads away from, the unconditional one."""
+    """Classifier-free guidance: 1 is the conditional model, 0 the unconditional one."""
     guidance_from: float = 0.0
     """Smallest noise level at which guidance acts."""
     guidance_to: float = math.inf
     """Largest noise level at which guidance acts."""
     perturb_attention: bool = False
-    """Whether guidance leads away not only from other classes but also from the network without its attention."""
+    """Whether a scale above 1 leads away from the network without its attention too, not only from other classes."""
     clamp: bool = False
     """Whether estimates are kept in [-1, 1]."""
     clamp_quantile: float | None = None

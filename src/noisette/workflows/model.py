@@ -161,9 +161,9 @@ class Model:
 
 def guided_as(sampling: SamplingConfig, classes: Sequence[str]) -> Callable[[Denoiser], Denoiser]:
     """Guidance as `sampling` says, of a model with these classes."""
-    away_from = NO_CLASS_NO_ATTENTION if sampling.perturb_attention else NO_CLASS
-    differ = len(classes) > 0 or sampling.perturb_attention  # the two halves
-    scale = sampling.guidance_scale if differ else 1.0
+    perturbed = sampling.perturb_attention and sampling.guidance_scale > 1
+    scale = sampling.guidance_scale if classes or perturbed else 1.0  # else both halves would be the same
+    away_from = NO_CLASS_NO_ATTENTION if perturbed else NO_CLASS
     return lambda denoise: free(denoise, scale, (sampling.guidance_from, sampling.guidance_to), away_from)
 
 

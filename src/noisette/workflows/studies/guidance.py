@@ -39,7 +39,7 @@ def study(bench: Bench) -> Finding:
     places = {"everywhere": (0.0, math.inf), "interval": interval}
     wanted = {
         f"{scale:g}-{place}": dataclasses.replace(
-            own, guidance_scale=scale, guidance_from=levels[0], guidance_to=levels[1]
+            own, guidance_scale=scale, guidance_from=levels[0], guidance_to=levels[1], perturb_attention=False
         )
         for place, levels in places.items()
         for scale in SCALES

@@ -164,7 +164,7 @@ FAULTS = (
         {
             "lerp(unconditional, conditional,": "lerp(conditional, unconditional,",
             "torch.cat([label, nothing])": "torch.cat([nothing, label])",
-            "torch.full_like(label, NO_CLASS)": "torch.zeros_like(label)",
+            "torch.full_like(label, away_from)": "torch.zeros_like(label)",
             "low <= noise_level <= high": "low < noise_level < high",
         },
     ),

@@ -15,7 +15,7 @@ from noisette.base.seeds import generator
 from noisette.diffusion.noise import LevelRange, grid, level_table, pick
 from noisette.diffusion.oracles import GaussianOracle, MixtureOracle
 from noisette.diffusion.sample import sample, start_image
-from noisette.diffusion.samplers import NOISY_AT_WILL, SAMPLERS, Sampler, make_sampler
+from noisette.diffusion.samplers import SAMPLERS, WITH_ETA, Sampler, make_sampler
 
 STEPS = (64, 128, 256, 512)
 HIGH, LOW = 5.0, 0.1
@@ -77,7 +77,7 @@ def sampled_moments(sampler: Sampler, levels: list[float], mean: float, variance
 
 @SCHEDULES
 @pytest.mark.parametrize(
-    "sampler", [*DRAWING, *(make_sampler(name, eta) for name in NOISY_AT_WILL for eta in (0.0, 0.5, 1.0))]
+    "sampler", [*DRAWING, *(make_sampler(name, eta) for name in WITH_ETA for eta in (0.0, 0.5, 1.0))]
 )
 def test_weak_order_is_the_declared_one_in_the_variance_of_a_gaussian(sampler, schedule):
     errors = []

@@ -63,8 +63,8 @@ class Sampler:
 
 
 SAMPLERS: Registry[Callable[[float], Sampler]] = Registry("sampler")
-"""Name -> maker of the sampler, given eta: the share of ancestral noise, which only those in `NOISY_AT_WILL` heed."""
-NOISY_AT_WILL = ("ddim", "dpmpp-2m")
+"""Name -> maker of the sampler, given eta: the share of ancestral noise, which only those in `WITH_ETA` heed."""
+WITH_ETA = ("ddim", "dpmpp-2m")
 
 
 def make_sampler(name: str, eta: float | None = None) -> Sampler:
@@ -72,9 +72,9 @@ def make_sampler(name: str, eta: float | None = None) -> Sampler:
     out; refused for the others."""
     make = SAMPLERS[name]
     require(
-        eta is None or name in NOISY_AT_WILL,
+        eta is None or name in WITH_ETA,
         f"eta {eta} with sampler {name!r}",
-        f"no eta, or sampler {' or '.join(map(repr, NOISY_AT_WILL))}",
+        f"no eta, or sampler {' or '.join(map(repr, WITH_ETA))}",
     )
     require(eta is None or 0 <= eta <= 1, f"eta {eta}", "a number from 0 to 1")
     return make(eta or 0.0)

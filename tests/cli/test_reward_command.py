@@ -20,7 +20,7 @@ from noisette.workflows.score import Prompts
 def folder(blobs, monkeypatch, tiny_model, other_classifier):
     """The working folder, with a model, and a classifier beside that of the blobs."""
     monkeypatch.chdir(blobs.folder)
-    save_model(blobs.folder / "model.safetensors", tiny_model(blobs.classes, steps=3))
+    save_model(blobs.folder / "model.safetensors", tiny_model(blobs.classes, sampler="ddim", eta=0.5, steps=3))
     (blobs.folder / "other.safetensors").symlink_to(other_classifier)
     return blobs.folder
 
@@ -36,7 +36,8 @@ def test_a_folder_of_a_rewarded_model(folder, capsys):
     assert "which took no part" in said
     record = json.loads(Path("new/reward.json").read_text())
     assert record["format"] == "noisette-reward-1"
-    assert record["model"]["sampling"]["guidance_scale"] == 1.0
+    sampling = record["model"]["sampling"]
+    assert (sampling["sampler"], sampling.get("eta"), sampling["guidance_scale"]) == ("ddim", None, 1.0)
     assert load("new", "cpu").sampling == load("model.safetensors", "cpu").sampling
     names = {f"{stem}.{suffix}" for stem in ("course", "images", "measured") for suffix in ("png", "svg")}
     assert {path.name for path in Path("new").iterdir()} == {"best.safetensors", "reward.json", *names}

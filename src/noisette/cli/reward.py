@@ -29,7 +29,8 @@ USUAL_STEPS = 8
 @dataclass(frozen=True)
 class Options:
     """Train a model on with what a judge says of its own drawings, checked on the way by a classifier that takes no
-    part: training ends before the judge is fooled. Drawings are made in 8 steps, without guidance, unless asked."""
+    part: training ends before the judge is fooled. Drawings are made in 8 steps, without guidance or a share of noise,
+    unless asked."""
 
     request: Annotated[RewardRequest, arg(name="")] = RewardRequest()
     sampling: Annotated[SamplingConfig, arg(name="")] = SamplingConfig()
@@ -52,7 +53,7 @@ def run(args: list[str]) -> int:
     early = parse_known(Early, flags, PROG)
     model = load(name, early.device, "float32")
     sampling = model.sampling.without_eta_of_another(early.sampler)
-    sampling = replace(sampling, steps=min(USUAL_STEPS, sampling.steps), guidance_scale=1.0)
+    sampling = replace(sampling, steps=min(USUAL_STEPS, sampling.steps), eta=None, guidance_scale=1.0)
     options = parse(Options, flags, PROG, Options(RewardRequest(form=form_of(model)), sampling))
     out = options.out
     if out is None:

@@ -35,7 +35,7 @@ NETWORK = UNetConfig(widths=(4, 8), blocks=1, patch=2, embedding=8, attention_at
 SPEC = ModelSpec(
     NETWORK,
     DiffusionConfig(schedule="cosine", training_levels="table", data_std=0.1 + 0.2, levels=LevelRange(rho=3.5)),
-    SamplingConfig("ddim", 0.25, 7, "karras", 2.5, 0.1, math.inf, True, 0.995),
+    SamplingConfig("ddim", 0.25, 7, "karras", 2.5, 0.1, math.inf, True, True, 0.995),
     channels=3,
     height=9,
     width=6,

@@ -29,7 +29,7 @@ CONFIGS = {
         UNetConfig((8, 16, 24), 1, 1, (1, 2), 16, 0.123456789, "channel"),
         DiffusionConfig("velocity", "sigmoid", 77, LevelRange(1e-5, 0.03), "log-snr", -1.5, data_std=0.5),
         TrainingConfig(images=12_345, learning_rate=1e-6, seed=-1, patience=2),
-        SamplingConfig("ddim", 0.25, 7, "karras", 1.5, 0.1, math.inf, True, 0.99),
+        SamplingConfig("ddim", 0.25, 7, "karras", 1.5, 0.1, math.inf, True, True, 0.99),
     ),
 }
 

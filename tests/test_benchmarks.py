@@ -76,7 +76,7 @@ def tiny_recipe(tmp_path):
     quick = load_recipe("quick")
     tiny = replace(
         quick,
-        network=replace(quick.network, widths=(8,), blocks=1, embedding=16, attention_at=()),
+        network=replace(quick.network, widths=(8,), blocks=1, embedding=16, attention_at=(2,)),
         training=replace(quick.training, batch_size=8, validation_images=8, precision="float32"),
         sampling=replace(quick.sampling, steps=2),
     )

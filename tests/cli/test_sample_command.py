@@ -137,7 +137,7 @@ def test_labels_have_commas_or_blanks(folder, monkeypatch, labels):
 def test_every_flag_arrives(folder, monkeypatch):
     flags = (
         "--count 9 --index 3,4 --seed -2 --out a.npz --eta 0.5 --steps 4 --grid flow "
-        "--guidance-scale 3 --guidance-from 0.5 --guidance-to 2 --clamp --clamp-quantile 0.9 "
+        "--guidance-scale 3 --guidance-from 0.5 --guidance-to 2 --perturb-attention --clamp --clamp-quantile 0.9 "
         "--steer clip --prompt two --against one,zero --steer-scale 4 --steer-from 0.2 --steer-to 9 --steer-limit 0.5"
     )
     request = asked(monkeypatch, *flags.split())
@@ -152,6 +152,7 @@ def test_every_flag_arrives(folder, monkeypatch):
         "guidance_scale": 3.0,
         "guidance_from": 0.5,
         "guidance_to": 2.0,
+        "perturb_attention": True,
         "clamp": True,
         "clamp_quantile": 0.9,
     }

@@ -3,10 +3,9 @@
     python benchmarks/sampling.py [MODEL] --data-dir DIR [--samplers NAME/ETA:STEPS ...] [--guidance SCALE:FROM:TO ...]
 
 MODEL is a name that ships, a run folder or a file (default: mnist). Each cell draws --count digits as `noisette sample`
-does; two classifiers read them. ETA is the share of noise
-(none where left out). Guidance 1 is none; its interval is one of noise levels, and `:perturb` behind it leads away from
-perturbed attention too. The samples are kept beside
-the JSON in --out; the same command goes on where it was stopped, another one adds its cells.
+does; two classifiers read them. ETA is the share of noise (none where left out). Guidance 1 is none; its interval is
+one of noise levels, and `:perturb` behind it leads away from perturbed attention too. The samples are kept beside the
+JSON in --out; the same command goes on where it was stopped, another one adds its cells.
 """
 
 import argparse
@@ -99,7 +98,7 @@ def guidance_name(config: SamplingConfig) -> str:
         return "none"
     everywhere = math.isinf(config.guidance_to)
     interval = "everywhere" if everywhere else f"in {config.guidance_from:g}-{config.guidance_to:g}"
-    return f"{config.guidance_scale:g} {interval}" + ", perturbed" * config.perturb_attention
+    return f"{config.guidance_scale:g} {interval}" + ", perturbed" * config.perturbs()
 
 
 def cost(config: SamplingConfig) -> float:

@@ -149,12 +149,17 @@ FAULTS = (
     ),
     *planted_in(
         "guidance",
+        "weights/model_file.py",
+        "workflows/test_model.py",
+        {"self.perturb_attention and self.guidance_scale > 1": "self.perturb_attention"},
+    ),
+    *planted_in(
+        "guidance",
         "workflows/model.py",
         "workflows/test_model.py",
         {
-            "sampling.perturb_attention and sampling.guidance_scale > 1": "sampling.perturb_attention",
-            "NO_CLASS_NO_ATTENTION if perturbed else NO_CLASS": "NO_CLASS",
-            "if classes or perturbed else 1.0": "if classes else 1.0",
+            "NO_CLASS_NO_ATTENTION if sampling.perturbs() else NO_CLASS": "NO_CLASS",
+            "if classes or sampling.perturbs() else 1.0": "if classes else 1.0",
         },
     ),
     *planted_in(

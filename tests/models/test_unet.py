@@ -243,6 +243,7 @@ def test_without_class_and_attention_it_is_the_network_whose_pixels_attend_to_th
     assert torch.allclose(blind, without, atol=1e-4) == (name == "one level")  # which has no attention to lose
 
 
+@torch.no_grad()
 def test_a_network_without_classes_knows_only_no_class():
     network, (x, clock, _) = awake(classes=0), batch(2)
     assert network(x, clock, torch.tensor([NO_CLASS, NO_CLASS])).isfinite().all()

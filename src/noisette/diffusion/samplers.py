@@ -7,6 +7,7 @@ All work in the variance-exploding form, where the probability flow is dx/dsigma
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from noisette.base.config import require
@@ -96,35 +97,30 @@ def noised(x: Images, up: float, noise: Images | None) -> Images:
     return x + up * noise
 
 
-def ancestral(eta: float) -> Sampler:
+def with_noise(step: Callable[..., Step], eta: float, order: int) -> Sampler:
+    """The sampler of a step that takes its noise share eta first, and one evaluation."""
+    return Sampler(partial(step, eta), order, evaluations=1, draws_noise=eta > 0)
+
+
+def ancestral_step(
+    eta: float, denoise: BoundDenoiser, x: Images, memory: Any, sigma: float, sigma_next: float, noise: Images | None, /
+) -> Step:
     """DDIM with noise share eta (Song et al. 2020, eq. 12 and 16).
 
     In these coordinates the reverse step of the chain is the bridge between sigma and the clean estimate: eta = 1 is
     DDPM, eta = 0 is Euler's step of the probability flow.
     """
-
-    def step(
-        denoise: BoundDenoiser,
-        x: Images,
-        memory: Any,
-        sigma: float,
-        sigma_next: float,
-        noise: Images | None,
-        /,
-    ) -> Step:
-        denoised = denoise(x, sigma)
-        if sigma_next == 0:
-            return Step(denoised, denoised, None, 1)
-        down, up = split(sigma, sigma_next, eta)
-        x = denoised + (down / sigma) * (x - denoised)
-        return Step(noised(x, up, noise), denoised, None, 1)
-
-    return Sampler(step, order=1, evaluations=1, draws_noise=eta > 0)
+    denoised = denoise(x, sigma)
+    if sigma_next == 0:
+        return Step(denoised, denoised, None, 1)
+    down, up = split(sigma, sigma_next, eta)
+    x = denoised + (down / sigma) * (x - denoised)
+    return Step(noised(x, up, noise), denoised, None, 1)
 
 
-SAMPLERS.add("ddpm", lambda eta: ancestral(1.0))
-SAMPLERS.add("ddim", ancestral)
-SAMPLERS.add("euler", lambda eta: ancestral(0.0))
+SAMPLERS.add("ddpm", lambda eta: with_noise(ancestral_step, 1.0, order=1))
+SAMPLERS.add("ddim", lambda eta: with_noise(ancestral_step, eta, order=1))
+SAMPLERS.add("euler", lambda eta: with_noise(ancestral_step, 0.0, order=1))
 
 
 def heun_step(
@@ -140,35 +136,25 @@ def heun_step(
     return Step(x + (sigma_next - sigma) * (slope + slope_next) / 2, denoised, None, 2)
 
 
-def dpmpp_2m(eta: float) -> Sampler:
+def dpmpp_2m_step(
+    eta: float, denoise: BoundDenoiser, x: Images, memory: Any, sigma: float, sigma_next: float, noise: Images | None, /
+) -> Step:
     """DPM-Solver++(2M) (Lu et al. 2022, algorithm 2), with lambda = -ln sigma; with noise share eta as in DDIM, at
     eta = 1 SDE-DPM-Solver++(2M) (eq. 18).
 
     Memory: the previous level and estimate, from which the estimate's slope in lambda is taken.
     """
-
-    def step(
-        denoise: BoundDenoiser,
-        x: Images,
-        memory: Any,
-        sigma: float,
-        sigma_next: float,
-        noise: Images | None,
-        /,
-    ) -> Step:
-        denoised = denoise(x, sigma)
-        if sigma_next == 0:
-            return Step(denoised, denoised, (sigma, denoised), 1)
-        D = denoised
-        if memory is not None:
-            sigma_previous, denoised_previous = memory
-            r = math.log(sigma_previous / sigma) / math.log(sigma / sigma_next)
-            D = denoised + (denoised - denoised_previous) / (2 * r)
-        down, up = split(sigma, sigma_next, eta)
-        ratio = down / sigma  # exp(-h), without noise
-        return Step(noised(ratio * x + (1 - ratio) * D, up, noise), denoised, (sigma, denoised), 1)
-
-    return Sampler(step, order=2, evaluations=1, draws_noise=eta > 0)
+    denoised = denoise(x, sigma)
+    if sigma_next == 0:
+        return Step(denoised, denoised, (sigma, denoised), 1)
+    D = denoised
+    if memory is not None:
+        sigma_previous, denoised_previous = memory
+        r = math.log(sigma_previous / sigma) / math.log(sigma / sigma_next)
+        D = denoised + (denoised - denoised_previous) / (2 * r)
+    down, up = split(sigma, sigma_next, eta)
+    ratio = down / sigma  # exp(-h), without noise
+    return Step(noised(ratio * x + (1 - ratio) * D, up, noise), denoised, (sigma, denoised), 1)
 
 
 def dpmpp_2s_step(
@@ -186,5 +172,5 @@ def dpmpp_2s_step(
 
 
 SAMPLERS.add("heun", lambda eta: Sampler(heun_step, order=2, evaluations=2, draws_noise=False))
-SAMPLERS.add("dpmpp-2m", dpmpp_2m)
+SAMPLERS.add("dpmpp-2m", lambda eta: with_noise(dpmpp_2m_step, eta, order=2))
 SAMPLERS.add("dpmpp-2s", lambda eta: Sampler(dpmpp_2s_step, order=2, evaluations=2, draws_noise=False))

@@ -69,6 +69,10 @@ class SamplingConfig:
         quantile = self.clamp_quantile
         require(quantile is None or 0 < quantile < 1, f"clamp_quantile {quantile}", "a number between 0 and 1")
 
+    def perturbs(self) -> bool:
+        """Whether guidance leads away from perturbed attention: asked for, at a scale above 1."""
+        return self.perturb_attention and self.guidance_scale > 1
+
     def without_eta_of_another(self, sampler: str | None) -> "SamplingConfig":
         """These settings for `sampler` (None: their own), less an eta that belongs to their own sampler."""
         return self if sampler in (None, self.sampler) else dataclasses.replace(self, eta=None)

@@ -86,7 +86,7 @@ def _sampling(sampling: SamplingConfig) -> Facts:
     guidance = f"scale {sampling.guidance_scale:g}"
     if sampling.guidance_scale != 1:
         guidance += f" at noise levels {sampling.guidance_from:g} to {sampling.guidance_to:g}"
-        guidance += ", away from perturbed attention too" * sampling.perturb_attention
+        guidance += ", away from perturbed attention too" * sampling.perturbs()
     quantile = sampling.clamp_quantile
     clamp = "no" if not sampling.clamp else "to [-1, 1]" if quantile is None else f"by dynamic threshold {quantile:g}"
     return [

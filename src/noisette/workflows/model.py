@@ -161,9 +161,8 @@ class Model:
 
 def guided_as(sampling: SamplingConfig, classes: Sequence[str]) -> Callable[[Denoiser], Denoiser]:
     """Guidance as `sampling` says, of a model with these classes."""
-    perturbed = sampling.perturb_attention and sampling.guidance_scale > 1
-    scale = sampling.guidance_scale if classes or perturbed else 1.0  # else both halves would be the same
-    away_from = NO_CLASS_NO_ATTENTION if perturbed else NO_CLASS
+    scale = sampling.guidance_scale if classes or sampling.perturbs() else 1.0  # else both halves would be the same
+    away_from = NO_CLASS_NO_ATTENTION if sampling.perturbs() else NO_CLASS
     return lambda denoise: free(denoise, scale, (sampling.guidance_from, sampling.guidance_to), away_from)
 
 

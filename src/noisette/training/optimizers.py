@@ -36,7 +36,7 @@ class Muon(torch.optim.Optimizer):
     """Momentum, orthogonalised: each weight moves by a matrix whose singular values are all about 1 (Jordan et al.
     2024).
 
-    A convolution's weight [C_out, C_in, h, w] is the matrix [C_out, C_in * h * w]. Steps are scaled by
+    A convolution's weight [C_out, C_in, h, w] is the matrix [C_out, h * w * C_in]. Steps are scaled by
     sqrt(max(1, rows / columns)), so that one learning rate suits all shapes.
     """
 
@@ -62,10 +62,19 @@ class Muon(torch.optim.Optimizer):
             updates = torch._foreach_lerp(gradients, momenta, group["momentum"])  # Nesterov's look ahead
             torch._foreach_mul_(weights, 1 - group["lr"] * group["weight_decay"])
             for rows in _same_shape(weights):  # stacked, so that small matrices cost one call
-                matrices = torch.stack([updates[row].flatten(1) for row in rows])  # [N, C_out, C_in * h * w]
-                scale = max(1.0, matrices.shape[1] / matrices.shape[2]) ** 0.5
+                matrices = torch.stack([_channels_last(updates[row]).flatten(1) for row in rows])
+                scale = max(1.0, matrices.shape[1] / matrices.shape[2]) ** 0.5  # [N, C_out, h * w * C_in]
                 for row, step in zip(rows, orthogonalised(matrices), strict=True):
-                    weights[row].add_(step.reshape(weights[row].shape), alpha=-group["lr"] * scale)
+                    weight = _channels_last(weights[row])
+                    weight.add_(step.reshape(weight.shape), alpha=-group["lr"] * scale)
+
+
+def _channels_last(weight: Tensor) -> Tensor:
+    """[C_out, C_in, h, w] -> [C_out, h, w, C_in], how a convolution's weight lies in memory: a view. Else as it is.
+
+    Orthogonalising is blind to the order of columns, so nothing need be copied into another.
+    """
+    return weight.permute(0, 2, 3, 1) if weight.ndim == 4 else weight
 
 
 def _same_shape(weights: Sequence[Tensor]) -> list[list[int]]:
@@ -88,9 +97,10 @@ def orthogonalised(matrices: Tensor, iterations: int = 5) -> Tensor:
     A = X @ X.mT
     identity = torch.eye(A.shape[1], dtype=A.dtype, device=A.device)
     product = identity.expand_as(A)
-    for _ in range(iterations):
-        polynomial = a * identity + b * A + c * (A @ A)
+    for left in reversed(range(iterations)):
+        polynomial = a * identity + torch.baddbmm(A, A, A, beta=b, alpha=c)
         product = polynomial @ product
-        A = polynomial @ A @ polynomial
+        if left:
+            A = polynomial @ A @ polynomial
     X = product @ X
     return X.mT if tall else X  # type: ignore[no-any-return]

@@ -69,7 +69,7 @@ def test_an_interrupted_training_goes_on(request_for, trains):
     assert steps == [96, 128]  # of batches of 32, two were there
 
 
-def test_the_laboratory_is_the_quick_network_on_a_chain_that_predicts_noise(bench):
+def test_the_laboratory_is_the_recipes_network_on_a_chain_that_predicts_noise(bench):
     config = bench.laboratory()
     assert (config.diffusion.parameterisation, config.diffusion.schedule) == ("noise", "linear")
     assert (config.diffusion.table_steps, config.diffusion.loss_weight) == (500, "noise")
@@ -82,7 +82,7 @@ def test_the_laboratory_is_the_quick_network_on_a_chain_that_predicts_noise(benc
 
 
 def test_full_and_short_differ_as_promised():
-    assert (FULL.recipe, FULL.images, FULL.chain_images, FULL.batch_size) == ("quick", 64_000, 100_000, 64)
+    assert (FULL.recipe, FULL.images, FULL.chain_images, FULL.batch_size) == ("best", 64_000, 100_000, 64)
     assert FULL.images >= 3 * SHORT.images
     assert FULL.digits > FULL.chain_digits > SHORT.chain_digits
     assert max(FULL.evaluations) == 500

@@ -84,7 +84,7 @@ def numbers(text: str, parts: Sequence[str]) -> list[float]:
     try:
         return [float(part) for part in parts]
     except ValueError:
-        raise Refusal(f"{text!r}: expected numbers after the first colon") from None
+        raise Refusal(f"{text!r}: expected numbers after a slash or a colon") from None
 
 
 def sampler_name(config: SamplingConfig) -> str:

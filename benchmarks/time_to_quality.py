@@ -173,15 +173,18 @@ def measure(record: Record, chosen: argparse.Namespace) -> None:
             if not moments:
                 continue
             learner = make(seed)
+            measured_at = 60 * max((m for m in chosen.moments if m not in moments), default=0.0)
             for moment in moments:
                 row = row_name(title(name), seed, moment)
                 if learner.progress.seconds > 60 * moment + SLACK_SECONDS:
                     say(f"{row}: left out, the run is past it")
                     continue
                 for _ in learner.train_until(60 * moment):
-                    clock.tick(f"{title(name)}, seed {seed}", learner.progress)
+                    clock.tick(f"{title(name)}, seed {seed}", learner.progress, measured_at)
+                measured_at, began = 60 * moment, time.monotonic()
                 measured = _measured(learner, chosen, f"{title(name)}-{seed}-{moment:g}.npz")
                 record.add(row, {"learner": title(name), "seed": seed, "moment": moment, **measured})
+                clock.reading = time.monotonic() - began
                 say(f"{row}: {told(measured)}", clock.left())
 
 
@@ -203,30 +206,29 @@ class _Clock:
     """Says how far a run is, every few seconds, and how long all of them will take."""
 
     def __init__(self, record: Record, chosen: argparse.Namespace) -> None:
-        self.record, self.chosen = record, chosen
-        self.rows, self.begun, self.said_at = len(record.rows), time.monotonic(), time.monotonic()
-        self.portions = self._missing()
+        self.record, self.chosen, self.said_at = record, chosen, time.monotonic()
+        self.reading = 0.0
+        """Seconds that the digits of the last moment took to draw and to read."""
 
-    def _missing(self) -> float:
-        """Minutes of training that lie between what is measured and the end."""
-        total = 0.0
+    def left(self, trained: float = 0.0) -> float:
+        """Seconds left, of which so many of the present run's training are done since its last row."""
+        seconds = -trained
         for seed in self.chosen.seeds:
             for name in self.chosen.learners:
                 done = [m for m in self.chosen.moments if row_name(title(name), seed, m) in self.record.rows]
-                total += max(self.chosen.moments) - max(done, default=0.0)
-        return total
+                seconds += 60 * (max(self.chosen.moments) - max(done, default=0.0))
+                seconds += self.reading * (len(self.chosen.moments) - len(done))
+        return max(0.0, seconds)
 
-    def left(self) -> float:
-        """Seconds left, drawing included, as slow as it went so far; before the first row those of training alone."""
-        missing = self._missing()
-        done = self.portions - missing
-        return (time.monotonic() - self.begun) * missing / done if done else 60 * missing
-
-    def tick(self, who: str, progress: Progress) -> None:
+    def tick(self, who: str, progress: Progress, measured_at: float) -> None:
+        """Tell of a run whose last row was at so many seconds of training."""
         if time.monotonic() - self.said_at >= SAY_SECONDS:
             rate = progress.images_seen / progress.seconds
             minutes = f"{progress.seconds / 60:.1f} of {max(self.chosen.moments):g} min"
-            say(f"{who}: {minutes}, {progress.images_seen:,} images, {rate:,.0f}/s", self.left())
+            say(
+                f"{who}: {minutes}, {progress.images_seen:,} images, {rate:,.0f}/s",
+                self.left(progress.seconds - measured_at),
+            )
             self.said_at = time.monotonic()
 
 

@@ -76,6 +76,7 @@ def test_the_laboratory_is_the_recipes_network_on_a_chain_that_predicts_noise(be
     assert (config.training.optimizer, config.training.images, config.training.minutes) == ("muon", 128, None)
     assert (config.training.batch_size, config.training.warmup_images) == (32, 6)
     assert config.network.widths == (8, 8)  # as the recipe has them
+    assert (config.training.learning_rate, config.training.adamw_rate) == (0.02, 0.002)  # of docs/laboratory.md
     other = replace(config.diffusion, table_steps=10)
     assert bench.laboratory(other).diffusion == other
     assert bench.laboratory(other).sampling.steps == 10

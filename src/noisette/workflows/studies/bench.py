@@ -150,12 +150,12 @@ class Bench:
         """The effort's network on the laboratory's diffusion, noise prediction and a table of betas (or on another),
         for `images` (`effort.images`).
 
-        It is trained at the rates of `quick`, with a shorter warm-up.
+        It is trained as `best` trains, with a shorter warm-up.
         """
-        quick, lab = load_recipe("quick"), load_recipe("lab")
+        best, lab = load_recipe("best"), load_recipe("lab")
         images = images or self.effort.images
         training = dataclasses.replace(
-            quick.training,
+            best.training,
             images=images,
             minutes=None,
             batch_size=self.effort.batch_size,
@@ -164,7 +164,7 @@ class Bench:
             validation_images=1_000,
         )
         return dataclasses.replace(
-            quick,
+            best,
             dataset=DataConfig(self.request.data, self.judge.held_out_share, form=self.form),
             network=load_recipe(self.effort.recipe).network,
             diffusion=diffusion or lab.diffusion,

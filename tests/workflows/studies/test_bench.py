@@ -9,6 +9,7 @@ import pytest
 
 from noisette.base.errors import Refusal
 from noisette.training.loop import Stepped
+from noisette.workflows.recipes import load_recipe
 from noisette.workflows.sources import open_samples
 from noisette.workflows.studies import bench as module
 from noisette.workflows.studies.bench import FULL, SHORT, Bench, Interrupted
@@ -82,8 +83,14 @@ def test_the_laboratory_is_the_recipes_network_on_a_chain_that_predicts_noise(be
     assert bench.laboratory(other).sampling.steps == 10
 
 
+def test_what_studies_train_is_the_laboratorys_diffusion():
+    study = load_recipe("study")
+    assert study.diffusion == load_recipe("lab").diffusion
+    assert study.network.widths == (64, 128)  # of docs/laboratory.md
+
+
 def test_full_and_short_differ_as_promised():
-    assert (FULL.recipe, FULL.images, FULL.chain_images, FULL.batch_size) == ("best", 64_000, 100_000, 64)
+    assert (FULL.recipe, FULL.images, FULL.chain_images, FULL.batch_size) == ("study", 64_000, 100_000, 64)
     assert FULL.images >= 3 * SHORT.images
     assert FULL.digits > FULL.chain_digits > SHORT.chain_digits
     assert max(FULL.evaluations) == 500

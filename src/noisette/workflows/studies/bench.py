@@ -5,7 +5,7 @@ A study's folder holds `runs/` (a run folder for each training), `samples/` (the
 there is not measured again.
 
 At `FULL` effort the seven studies train 5 networks on 100,000 images and 10 on 64,000, and spend 3.4 million
-evaluations. A core of 2024 with bfloat16 instructions trains the network of `best` at 210 images a second and
+evaluations. A core of 2024 with bfloat16 instructions trains the network of `study` at 210 images a second and
 evaluates it 720 times: three hours of one core, half of that on two. `SHORT` trains the network of the recipe `demo`
 on 20,000 images in small batches and spends 0.5 million evaluations: blobs, which show how a study goes and nothing
 else.
@@ -69,7 +69,7 @@ class Effort:
     milestones: tuple[float, ...]
 
 
-FULL = Effort("best", 64_000, 100_000, 64, 1_000, 400, (1, 2, 5, 10, 20, 50, 100, 500), (0.25, 0.5, 0.75, 1.0))
+FULL = Effort("study", 64_000, 100_000, 64, 1_000, 400, (1, 2, 5, 10, 20, 50, 100, 500), (0.25, 0.5, 0.75, 1.0))
 SHORT = Effort("demo", 20_000, 20_000, 32, 200, 100, (1, 5, 20, 100), (0.5, 1.0))
 
 
@@ -150,26 +150,25 @@ class Bench:
         """The effort's network on the laboratory's diffusion, noise prediction and a table of betas (or on another),
         for `images` (`effort.images`).
 
-        It is trained as `best` trains, with a shorter warm-up.
+        It is trained as the recipe `study` trains.
         """
-        best, lab = load_recipe("best"), load_recipe("lab")
+        study = load_recipe("study")
         images = images or self.effort.images
         training = dataclasses.replace(
-            best.training,
+            study.training,
             images=images,
-            minutes=None,
             batch_size=self.effort.batch_size,
             warmup_images=images // 20,
             validate_every=images,
             validation_images=1_000,
         )
         return dataclasses.replace(
-            best,
+            study,
             dataset=DataConfig(self.request.data, self.judge.held_out_share, form=self.form),
             network=load_recipe(self.effort.recipe).network,
-            diffusion=diffusion or lab.diffusion,
+            diffusion=diffusion or study.diffusion,
             training=training,
-            sampling=dataclasses.replace(self.cheap(), steps=min(20, (diffusion or lab.diffusion).table_steps)),
+            sampling=dataclasses.replace(self.cheap(), steps=min(20, (diffusion or study.diffusion).table_steps)),
         )
 
     def trained(

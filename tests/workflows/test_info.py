@@ -35,6 +35,25 @@ def test_what_a_model_is(tiny_model):
     assert "made up" in text
 
 
+def test_what_was_measured_has_a_line_a_number(tiny_model):
+    file = tiny_model()
+    coverage = {"value": 0.94061, "low": 0.93, "high": 0.95, "real": 0.949, "real_spread": 0.005, "better": "up"}
+    frechet = {"value": 2.0, "low": 1.5, "high": 2.5, "real": 1.0, "floors": 2.0}
+    file.card["metrics"] = {
+        "classifier eye": {"count": 60, "metrics": {"coverage": coverage, "frechet": frechet}},
+        "odd": 3,
+    }
+    tables = model_facts(Model("tiny", file, torch.device("cpu")))
+    assert tables["card"] == [("data", "made up")]
+    assert tables["measured by classifier eye"] == [
+        ("count", "60"),
+        ("metrics.coverage", "0.9406 (0.93 to 0.95; real images 0.949)"),
+        ("metrics.frechet", "2 (1.5 to 2.5; real images 1), 2 floors"),
+    ]
+    assert tables["measured by odd"] == [("", "3")]  # whatever a stranger's file holds is shown
+    assert isinstance(file.card["metrics"]["odd"], int)  # and the model is as it was
+
+
 @pytest.mark.parametrize(
     ("given", "clamp"),
     [

@@ -1,6 +1,7 @@
 """`noisette info`: what a model is, or what ships."""
 
 from collections.abc import Iterable
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
@@ -28,7 +29,8 @@ _CLASSES = 40
 
 
 def model_facts(model: Model) -> dict[str, Facts]:
-    """Tables about a model, by their titles: itself, its sampling defaults, its card, the config of its training."""
+    """Tables about a model, by their titles: itself, its sampling defaults, its card, what each classifier measured of
+    it, the config of its training."""
     spec, network = model.file.spec, model.file.network
     channels, height, width = model.shape
     low, high = spec.trained_range()
@@ -41,12 +43,15 @@ def model_facts(model: Model) -> dict[str, Facts]:
         ("parameterisation", spec.diffusion.parameterisation),
         ("noise levels", f"{low:.4g} to {high:.4g}, schedule {spec.diffusion.schedule}"),
     ]
-    card = [(key, str(value)) for key, value in flatten(model.file.card).items()]
+    card = _interval_told(model.file.card)
+    parts = {name: card.pop(name) for name in ("metrics", "config") if isinstance(card.get(name), dict)}
+    judges = parts.get("metrics", {}).items()
+    measured = {f"measured by {judge}": found if isinstance(found, dict) else {"": found} for judge, found in judges}
+    told = {"card": card, **measured, "config": parts.get("config", {})}
     return {
         f"model {model.name}": about,
         "sampling defaults": _sampling(spec.sampling),
-        "card": [fact for fact in card if not fact[0].startswith("config.")],
-        "config": [(key.removeprefix("config."), value) for key, value in card if key.startswith("config.")],
+        **{title: [(key, str(value)) for key, value in flatten(found).items()] for title, found in told.items()},
     }
 
 
@@ -95,6 +100,18 @@ def _sampling(sampling: SamplingConfig) -> Facts:
         ("guidance", guidance),
         ("clamp", clamp),
     ]
+
+
+def _interval_told(card: Any) -> Any:
+    """The card with each measured number and its interval as one text, wherever it stands."""
+    if not isinstance(card, dict):
+        return card
+    numbers = [card.get(key) for key in ("value", "low", "high", "real")]
+    if all(isinstance(number, int | float) for number in numbers):
+        value, low, high, real = numbers
+        floors = f", {card['floors']:.3g} floors" if isinstance(card.get("floors"), int | float) else ""
+        return f"{value:.4g} ({low:.4g} to {high:.4g}; real images {real:.4g}){floors}"
+    return {key: _interval_told(value) for key, value in card.items()}
 
 
 def _listed(names: tuple[str, ...]) -> str:

@@ -398,8 +398,8 @@ FAULTS = (
         {
             "metric.update(other.double(), real=True)": "metric.update(2 * other.double(), real=True)",
             "frechet(fake[rows], reference)": "frechet(fake, reference[rows])",
-            "return size**2 / 2 * distances": "return size**2 * distances",
-            "size) + _within(among_reals": "size) - _within(among_reals",
+            "/ (count * (count - 1))": "/ count**2",
+            "- 2 * float(across": "- float(across",
         },
     ),
     *planted_in(

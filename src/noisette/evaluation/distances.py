@@ -1,10 +1,9 @@
-"""Distances between two sets of features, through torchmetrics with a feature module that passes them on.
+"""Distances between two sets of features.
 
 All in float64 on the CPU, and the same number at every call.
 """
 
-import warnings
-from collections.abc import Sequence
+import itertools
 
 import torch
 from jaxtyping import Float, Int64
@@ -15,7 +14,7 @@ from noisette.evaluation.intervals import GROUPS, Interval, deal, leave_out
 
 
 class Given(nn.Module):
-    """The feature module that torchmetrics asks for: here the features are what comes in."""
+    """The feature module that torchmetrics' Frechet distance asks for: here the features are what comes in."""
 
     def __init__(self, num_features: int) -> None:
         super().__init__()
@@ -50,16 +49,15 @@ def frechet_interval(
     return leave_out(lambda rows: frechet(fake[rows], reference), deal(len(fake), seed, labels))
 
 
-def kernel(one: Float[Tensor, "n width"], other: Float[Tensor, "m width"], seed: int = 0) -> float:
+def kernel(one: Float[Tensor, "n width"], other: Float[Tensor, "m width"]) -> float:
     """Squared maximum mean discrepancy of a cubic kernel, unbiased (Binkowski et al. 2018, the usual KID kernel).
 
     `k(x, y) = (x.y / width + 1)^3`, every pair of rows counted once. Unbiased means that equal distributions score
     about 0, as often below as above, at any n and m; with fixed class counts on both sides they score a little below 0,
     as a set then holds fewer pairs of one class than there are across. So hold it against its floor by difference,
-    never by ratio. Rows of the larger set that fill no whole block (fewer than 1 in GROUPS of the smaller set's count)
-    are left out, by `seed`. Raises Refusal for fewer than 2 GROUPS rows.
+    never by ratio. Raises Refusal for fewer than 2 GROUPS rows.
     """
-    return kernel_interval(one, other, seed=seed).value
+    return kernel_interval(one, other).value
 
 
 def kernel_interval(
@@ -70,57 +68,34 @@ def kernel_interval(
 ) -> Interval:
     """`kernel` with the interval of what n other samples would score; `labels` are the classes asked for, if any.
 
-    One call over all rows would need matrices [n, n]; the mean over random subsets, which torchmetrics offers instead,
-    leaves most pairs out. Here both sets are cut into blocks of one size s, torchmetrics measures every two blocks,
-    and their distances d make up the whole set's one exactly:
-    `mean d(fake, real) - s^2 / 2 (sum d(fake, fake') / (n (n - 1)) + sum d(real, real') / (m (m - 1)))`.
+    Written out, where torchmetrics offers the mean over random subsets, which leaves most pairs out: the similarities
+    are summed once by groups of samples, so that leaving a group out costs nothing.
     """
     found = f"{len(fake)} and {len(reference)} features"
     require(min(len(fake), len(reference)) >= 2 * GROUPS, found, f"at least {2 * GROUPS} of each")
-    size = min(len(fake), len(reference)) // GROUPS
-    fakes = _blocks(fake, size, seed, labels)
-    reals = _blocks(reference, size, seed, None)
-    across = _block_distances(fakes, reals)  # [F, R]
-    among_fakes, among_reals = _block_distances(fakes), _block_distances(reals)  # [F, F], [R, R]
+    group, real = deal(len(fake), seed, labels), reference.double()
+    fakes = [fake[group == number].double() for number in range(GROUPS)]
+    sizes = torch.tensor([len(some) for some in fakes])
+    across = torch.tensor([_similarities(some, real) for some in fakes], dtype=torch.float64)  # [G]
+    among = torch.tensor([[_similarities(a, b) for b in fakes] for a in fakes], dtype=torch.float64)  # [G, G]
+    among -= torch.tensor([_own_similarities(some) for some in fakes], dtype=torch.float64).diag()
+    among_real = (_similarities(real, real) - _own_similarities(real)) / (len(real) * (len(real) - 1))
 
-    def whole(rows: Tensor) -> float:
-        """The distance of the fakes' blocks `rows` to the reference."""
-        inner = _within(among_fakes[rows][:, rows], size) + _within(among_reals, size)
-        return float(across[rows].mean() - inner)
+    def whole(groups: Tensor) -> float:
+        """The distance of the samples of these groups to the reference."""
+        count = int(sizes[groups].sum())
+        within = float(among[groups][:, groups].sum()) / (count * (count - 1))
+        return within + among_real - 2 * float(across[groups].sum()) / (count * len(real))
 
-    return leave_out(whole, torch.arange(len(fakes)))
-
-
-def _blocks(features: Tensor, size: int, seed: int, labels: Tensor | None) -> Sequence[Tensor]:
-    """As many blocks [size, D] as `features` [N, D] fill, dealt at random (and evenly by label); the rest is left."""
-    group = deal(len(features), seed, labels, len(features) // size)
-    return [features[(group == number).nonzero().flatten()[:size]].double() for number in range(int(group.max()) + 1)]
+    return leave_out(whole, torch.arange(GROUPS))
 
 
-def _block_distances(ones: Sequence[Tensor], others: Sequence[Tensor] | None = None) -> Tensor:
-    """Kernel distances [A, B] of every block of `ones` to every one of `others`; to one another, with 0 between
-    a block and itself, when there are no `others`."""
-    from torchmetrics.image.kid import KernelInceptionDistance
-
-    with warnings.catch_warnings():
-        # It says that it keeps the features in memory; they were there already.
-        warnings.filterwarnings("ignore", message="Metric `Kernel Inception Distance` will save all")
-        metric = KernelInceptionDistance(feature=Given(ones[0].shape[1]), subsets=1, subset_size=len(ones[0]))
-    metric.set_dtype(torch.float64)
-    found = torch.zeros(len(ones), len(others or ones), dtype=torch.float64)
-    # It shuffles the rows with the global generator, which is put back; with whole blocks only rounding could tell.
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(0)
-        for a, one in enumerate(ones):
-            for b, other in enumerate(others or ones[:a]):
-                metric.reset()
-                metric.update(one, real=False)
-                metric.update(other, real=True)
-                found[a, b] = metric.compute()[0]
-    return found if others else found + found.T
+def _similarities(one: Tensor, other: Tensor) -> float:
+    """The kernel of every row of one set with every row of the other, summed; a few rows at a time."""
+    parts = ([some[at : at + 2048] for at in range(0, len(some), 2048)] for some in (one, other))
+    return sum(float((a @ b.T / a.shape[1] + 1).pow(3).sum()) for a, b in itertools.product(*parts))
 
 
-def _within(distances: Tensor, size: int) -> Tensor:
-    """What the distances [B, B] between blocks of one set add to its mean similarity."""
-    count = size * len(distances)
-    return size**2 / 2 * distances.sum() / (count * (count - 1))
+def _own_similarities(some: Tensor) -> float:
+    """The kernel of every row with itself, summed."""
+    return float((some.square().sum(1) / some.shape[1] + 1).pow(3).sum())

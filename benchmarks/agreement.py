@@ -14,7 +14,7 @@ import torch
 from noisette.base.processes import ALONE, join
 from noisette.workflows.device import choose_device
 
-NETWORKS = {"demo": 699_572, "study": 1_302_724, "a network of 30 million": 30_000_000}
+NETWORKS = {"a network of 0.7 million": 699_572, "study": 1_302_724, "a network of 30 million": 30_000_000}
 """Parameters; each has a float32 gradient."""
 
 

@@ -54,6 +54,18 @@ def test_what_was_measured_has_a_line_a_number(tiny_model):
     assert isinstance(file.card["metrics"]["odd"], int)  # and the model is as it was
 
 
+@pytest.mark.parametrize("number", [1.5, 10**400], ids=["a number", "a very long one"])
+def test_a_card_may_hold_anything(tiny_model, number):
+    file = tiny_model()
+    measure = dict.fromkeys(("value", "low", "high", "real", "floors"), number)
+    file.card.update(
+        measure | {"metrics": {"eye": measure}}
+    )  # numbers where none are measured, and no integer is too long
+    tables = model_facts(Model("tiny", file, torch.device("cpu")))
+    assert ("low", str(number)) in tables["card"]
+    assert str(number) in tables["measured by eye"][0][1]
+
+
 @pytest.mark.parametrize(
     ("given", "clamp"),
     [

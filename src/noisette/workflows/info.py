@@ -43,15 +43,17 @@ def model_facts(model: Model) -> dict[str, Facts]:
         ("parameterisation", spec.diffusion.parameterisation),
         ("noise levels", f"{low:.4g} to {high:.4g}, schedule {spec.diffusion.schedule}"),
     ]
-    card = _interval_told(model.file.card)
+    card = dict(model.file.card)
     parts = {name: card.pop(name) for name in ("metrics", "config") if isinstance(card.get(name), dict)}
-    judges = parts.get("metrics", {}).items()
-    measured = {f"measured by {judge}": found if isinstance(found, dict) else {"": found} for judge, found in judges}
-    told = {"card": card, **measured, "config": parts.get("config", {})}
+    judges = {judge: _interval_told(found) for judge, found in parts.get("metrics", {}).items()}
+    measured = {
+        f"measured by {judge}": told if isinstance(told, dict) else {"": told} for judge, told in judges.items()
+    }
+    tables = {"card": card, **measured, "config": parts.get("config", {})}
     return {
         f"model {model.name}": about,
         "sampling defaults": _sampling(spec.sampling),
-        **{title: [(key, str(value)) for key, value in flatten(found).items()] for title, found in told.items()},
+        **{title: [(key, str(value)) for key, value in flatten(found).items()] for title, found in tables.items()},
     }
 
 
@@ -102,16 +104,16 @@ def _sampling(sampling: SamplingConfig) -> Facts:
     ]
 
 
-def _interval_told(card: Any) -> Any:
-    """The card with each measured number and its interval as one text, wherever it stands."""
-    if not isinstance(card, dict):
-        return card
-    numbers = [card.get(key) for key in ("value", "low", "high", "real")]
-    if all(isinstance(number, int | float) for number in numbers):
+def _interval_told(record: Any) -> Any:
+    """What a classifier measured, with each number and its interval as one text, wherever it stands."""
+    if not isinstance(record, dict):
+        return record
+    numbers = [record.get(key) for key in ("value", "low", "high", "real")]
+    if all(isinstance(number, float) for number in numbers):  # a stranger's integers may be too large to be formatted
         value, low, high, real = numbers
-        floors = f", {card['floors']:.3g} floors" if isinstance(card.get("floors"), int | float) else ""
+        floors = f", {record['floors']:.3g} floors" if isinstance(record.get("floors"), float) else ""
         return f"{value:.4g} ({low:.4g} to {high:.4g}; real images {real:.4g}){floors}"
-    return {key: _interval_told(value) for key, value in card.items()}
+    return {key: _interval_told(value) for key, value in record.items()}
 
 
 def _listed(names: tuple[str, ...]) -> str:

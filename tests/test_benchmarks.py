@@ -286,7 +286,7 @@ def test_few_images(load_script, tmp_path, monkeypatch, tiny_recipe, model):
     monkeypatch.setattr("noisette.workflows.studies.judge.DRAWS", 2)
     monkeypatch.setattr(script, "FITTING", FitConfig(images=240))
     monkeypatch.setattr("noisette.workflows.train.PREVIEW_IMAGES", 10)
-    flags = ["--counts", "20", "--minutes", "0.0001", "--init", str(model), "--out", str(tmp_path)]
+    flags = ["--counts", "20", "--minutes", "0.000001", "--init", str(model), "--out", str(tmp_path)]
     assert script.main(flags) == 0
     rows = written(tmp_path / "few-images", "few_images")["rows"]
     assert rows.keys() == {f"20 from {model}", "20 from nothing"}

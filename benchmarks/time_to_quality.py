@@ -173,15 +173,14 @@ def measure(record: Record, chosen: argparse.Namespace) -> None:
             if not moments:
                 continue
             learner = make(seed)
-            measured_at = 60 * max((m for m in chosen.moments if m not in moments), default=0.0)
             for moment in moments:
                 row = row_name(title(name), seed, moment)
                 if learner.progress.seconds > 60 * moment + SLACK_SECONDS:
                     say(f"{row}: left out, the run is past it")
                     continue
                 for _ in learner.train_until(60 * moment):
-                    clock.tick(f"{title(name)}, seed {seed}", learner.progress, measured_at)
-                measured_at, began = 60 * moment, time.monotonic()
+                    clock.tick(name, seed, learner.progress)
+                began = time.monotonic()
                 measured = _measured(learner, chosen, f"{title(name)}-{seed}-{moment:g}.npz")
                 record.add(row, {"learner": title(name), "seed": seed, "moment": moment, **measured})
                 clock.reading = time.monotonic() - began
@@ -215,20 +214,23 @@ class _Clock:
         seconds = -trained
         for seed in self.chosen.seeds:
             for name in self.chosen.learners:
-                done = [m for m in self.chosen.moments if row_name(title(name), seed, m) in self.record.rows]
+                done = self._measured(name, seed)
                 seconds += 60 * (max(self.chosen.moments) - max(done, default=0.0))
                 seconds += self.reading * (len(self.chosen.moments) - len(done))
         return max(0.0, seconds)
 
-    def tick(self, who: str, progress: Progress, measured_at: float) -> None:
-        """Tell of a run whose last row was at so many seconds of training."""
+    def _measured(self, name: str, seed: int) -> list[float]:
+        """The moments of a run that have their rows."""
+        return [m for m in self.chosen.moments if row_name(title(name), seed, m) in self.record.rows]
+
+    def tick(self, name: str, seed: int, progress: Progress) -> None:
+        """Tell of the run that is trained now."""
         if time.monotonic() - self.said_at >= SAY_SECONDS:
             rate = progress.images_seen / progress.seconds
             minutes = f"{progress.seconds / 60:.1f} of {max(self.chosen.moments):g} min"
-            say(
-                f"{who}: {minutes}, {progress.images_seen:,} images, {rate:,.0f}/s",
-                self.left(progress.seconds - measured_at),
-            )
+            trained = progress.seconds - 60 * max(self._measured(name, seed), default=0.0)
+            who = f"{title(name)}, seed {seed}"
+            say(f"{who}: {minutes}, {progress.images_seen:,} images, {rate:,.0f}/s", self.left(trained))
             self.said_at = time.monotonic()
 
 

@@ -152,10 +152,7 @@ def test_the_kernel_interval_is_the_jackknife_of_whole_distances():
 
 
 def test_every_row_counts_however_the_groups_are_dealt():
-    one, other = (
-        points(47, 3, "one"),
-        points(3001, 3, "other"),
-    )  # groups of two sizes; more rows than are taken at a time
+    one, other = points(47, 3, "one"), points(3001, 3, "other")  # uneven groups; more rows than are taken at once
     values = [kernel_interval(one, other, seed=seed).value for seed in (0, 1)]
     assert values[0] == pytest.approx(values[1], rel=1e-9)
     assert kernel(one, torch.cat([other, other[:1] + 50])) > 2 * values[0]  # the last row is no exception

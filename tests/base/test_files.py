@@ -2,12 +2,13 @@
 
 import os
 import stat
+import time
 from pathlib import Path
 
 import pytest
 
 from noisette.base.errors import NoisetteError, Refusal
-from noisette.base.files import existing_file, whole_file, whole_folder, write_text
+from noisette.base.files import ABANDONED_SECONDS, existing_file, remove_abandoned, whole_file, whole_folder, write_text
 
 
 def names_in(folder: Path) -> list[str]:
@@ -126,3 +127,17 @@ def test_every_file_of_a_folder_is_synced_before_it_appears(tmp_path, monkeypatc
             (temporary / name).write_text(name)
     files = {path.stat().st_ino for path in (tmp_path / "pictures").iterdir()}
     assert files <= {number for number, appeared in synced if not appeared}
+
+
+def test_what_was_abandoned_is_removed_and_what_grows_is_not(tmp_path):
+    old = time.time() - 2 * ABANDONED_SECONDS
+    for name in (".unfinished-old", ".unfinished-new", "old"):
+        write_text(tmp_path / f"{name}.txt", "half")
+        write_text(tmp_path / name / "a.txt", "half")
+        if name.endswith("old"):
+            for path in (tmp_path / f"{name}.txt", tmp_path / name / "a.txt", tmp_path / name):
+                os.utime(path, (old, old))
+    os.utime(tmp_path / ".unfinished-new", (old, old))  # the file in it has grown since
+    remove_abandoned(tmp_path)
+    assert names_in(tmp_path) == [".unfinished-new", ".unfinished-new.txt", "old", "old.txt"]
+    remove_abandoned(tmp_path / "absent")

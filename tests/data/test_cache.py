@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from noisette.base.errors import NoisetteError, Refusal
-from noisette.data import cache
+from noisette.base.files import ABANDONED_SECONDS
 from noisette.data.cache import cached
 
 KEY, SHAPE = "ab12", (3, 2, 1)
@@ -123,7 +123,7 @@ def test_what_a_killed_process_left_is_removed_and_what_grows_is_not(folder):
     for each in (dead, alive):
         each.mkdir(parents=True)
         (each / "pixels").write_bytes(b"half")
-    old = time.time() - 2 * cache.ABANDONED_SECONDS
+    old = time.time() - 2 * ABANDONED_SECONDS
     for path in (dead / "pixels", dead, alive):  # in the other the file has grown since
         os.utime(path, (old, old))
     fill()

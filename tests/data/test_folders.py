@@ -1,6 +1,8 @@
 """Folders of pictures: classes, parts, and that nothing disappears without a word."""
 
+import errno
 import os
+from contextlib import suppress
 
 import numpy as np
 import pytest
@@ -105,6 +107,18 @@ def test_a_class_that_training_does_not_have_is_refused(draw, load):
         load("test")
 
 
+def test_pictures_without_classes_are_no_test_part_of_classes(draw, load, tmp_path):
+    cat = draw("train/cat/1.png", 1)
+    dog = draw("train/dog/2.png", 2)
+    draw("test/3.png", 3)
+    assert greys(load()) == [("cat", 1), ("dog", 2)]
+    with pytest.raises(NoTestPart, match=r"no test part with classes: .*test holds pictures alone"):
+        load("test")
+    for path in (cat, dog):
+        path.rename(tmp_path / "set/train" / path.name)
+    assert greys(load("test")) == [(None, 3)]  # where training has none either
+
+
 @pytest.mark.parametrize("name", ["nothing here", "text"])
 def test_a_folder_without_pictures_is_refused(load, tmp_path, name):
     (tmp_path / "set").mkdir()
@@ -164,6 +178,40 @@ def test_unreadable_pictures_may_be_skipped_but_are_told_of_every_time(broken, l
         assert warning.startswith("2 of 6 pictures cannot be read and are skipped: ")
         assert "a/none.png is no picture" in warning
         assert "a/short.png cannot be read" in warning
+
+
+SKIP = Form(unreadable="skip")
+
+
+@pytest.mark.parametrize(
+    ("failing", "before", "after"),
+    [
+        ("1", AS_IT_IS, AS_IT_IS),
+        ("1", AS_IT_IS, SKIP),
+        ("1", SKIP, AS_IT_IS),
+        ("1", SKIP, Form((2,), unreadable="skip")),
+        ("12", SKIP, SKIP),
+    ],
+)
+def test_a_picture_that_could_not_be_read_for_a_while_is_read(draw, load, monkeypatch, failing, before, after):
+    """Its size and its time are what they were."""
+    opened, failed = Image.open, []
+
+    def fail(file, *how, **more):
+        if file.stem in failing:
+            failed.append(file)
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+        return opened(file, *how, **more)
+
+    draw("a/1.png", 1)
+    draw("a/2.png", 2)
+    with monkeypatch.context() as patched, suppress(Refusal):
+        patched.setattr(Image, "open", fail)
+        load(form=before)
+    assert failed
+    data = load(form=after)
+    assert greys(data) == [("a", 1), ("a", 2)]
+    assert data.warnings == ()
 
 
 def test_of_many_unreadable_pictures_the_first_are_named(draw, load, tmp_path):

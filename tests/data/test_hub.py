@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -15,7 +16,7 @@ from PIL import Image
 
 from loopback_hub import Hub, serving
 from noisette.base.errors import NoisetteError, Refusal
-from noisette.base.files import cache_folder
+from noisette.base.files import ABANDONED_SECONDS, cache_folder
 from noisette.data import hub as module
 from noisette.data.datasets import load_data
 from noisette.data.images import NoTestPart
@@ -71,6 +72,36 @@ def test_an_interrupted_copy_leaves_nothing_and_begins_anew(hub, monkeypatch):
         load_data("hub:owner/name", progress=stop)
     assert [path.name for path in cache_folder("hub").glob("*/*")] == ["splits.json"]
     assert len(load_data("hub:owner/name").images) == 3
+
+
+@pytest.mark.parametrize(
+    ("place", "message"),
+    [
+        ("datasets.table.embed_table_storage", r"^hub:owner/name cannot be read from the hub: .*reset by peer"),
+        ("pyarrow.parquet.ParquetWriter.write_table", r"^cannot write .*train\.parquet: .*reset by peer"),
+    ],
+    ids=["hub", "disk"],
+)
+def test_of_hub_and_disk_the_one_that_failed_is_told(hub, monkeypatch, place, message):
+    def fail(*_):
+        raise ConnectionResetError("reset by peer")
+
+    monkeypatch.setattr(place, fail)
+    with pytest.raises(NoisetteError, match=message):
+        load_data("hub:owner/name")
+    assert [path.name for path in cache_folder("hub").glob("*/*")] == ["splits.json"]
+
+
+def test_what_a_killed_copy_left_is_removed_once_it_is_old(hub):
+    load_data("hub:owner/name")
+    (folder,) = cache_folder("hub").iterdir()
+    dead, alive = folder / ".unfinished-train-dead.parquet", folder / ".unfinished-train-alive.parquet"
+    for each in (dead, alive):
+        each.write_bytes(b"half")
+    old = time.time() - 2 * ABANDONED_SECONDS
+    os.utime(dead, (old, old))
+    load_data("hub:owner/name")
+    assert sorted(path.name for path in folder.iterdir()) == [alive.name, "splits.json", "train.parquet"]
 
 
 @pytest.mark.parametrize("name", ["hub:", "hub:name", "hub:owner/name/more", "hub:owner/..", "hub:a b/c", "hub:o/n:"])

@@ -95,6 +95,18 @@ def test_test_goes_before_validation_and_what_is_of_no_split_is_told(write):
     assert data.warnings == ("files of no known split, which are not read: extra.parquet",)
 
 
+def test_hidden_files_and_folders_called_so_are_no_parquet_files(write, tmp_path):
+    folder = write("train.parquet/part-0.parquet", [1, 2], [0, 1], ["cat", "dog"])  # Spark's
+    for name in ("._test.parquet", "train.parquet/._part-0.parquet", ".old/test.parquet"):  # macOS's
+        (tmp_path / "set" / name).parent.mkdir(exist_ok=True)
+        (tmp_path / "set" / name).write_bytes(b"Mac OS X")
+    data = load_data(folder)
+    assert found(data) == [(1, 0), (2, 1)]
+    assert data.warnings == ()
+    with pytest.raises(NoTestPart, match="no test part"):
+        load_data(folder, part="test")
+
+
 @pytest.mark.parametrize("labels", [[10, 2, 10], ["c10", "c2", "c10"]], ids=["numbers", "texts"])
 def test_labels_without_names_name_themselves(write, labels):
     folder = write("train.parquet", [1, 2, 3], labels)
@@ -111,6 +123,17 @@ def test_labels_without_names_name_themselves(write, labels):
 def test_without_labels_pictures_are_of_no_class(write, labels):
     data = load_data(write("train.parquet", [1, 2], labels, ["cat"] if labels else None))
     assert (data.classes, found(data)) == ((), [(1, -1), (2, -1)])
+
+
+@pytest.mark.parametrize("labels", [None, [-1, -1]], ids=["no column", "all -1"])
+def test_without_labels_it_is_no_test_part_of_a_labelled_set(write, labels):
+    folder = write("train.parquet", [1, 2], [0, 1], ["cat", "dog"])
+    write("test.parquet", [3, 4], labels, ["cat", "dog"])
+    assert found(load_data(folder)) == [(1, 0), (2, 1)]
+    with pytest.raises(NoTestPart, match="no test part with labels: expected them in the column label"):
+        load_data(folder, part="test")
+    write("train.parquet", [1, 2], [-1, -1], ["cat", "dog"])
+    assert found(load_data(folder, part="test")) == [(3, -1), (4, -1)]  # where training has none either
 
 
 def test_plain_bytes_and_other_names_of_columns_are_found(write):

@@ -294,7 +294,7 @@ def test_a_damaged_record_is_refused(model, tmp_path, case):
 
 def test_parquet_without_its_library_is_refused_at_once(model, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "pyarrow.parquet", None)
-    with pytest.raises(Refusal, match="files parquet needs the extra 'hub': pip install"):
+    with pytest.raises(Refusal, match="parquet files need the extra 'hub': pip install"):
         draw(model, tmp_path / "out", files="parquet")
     assert not (tmp_path / "out").exists()
 

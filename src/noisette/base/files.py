@@ -4,6 +4,7 @@ import hashlib
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
@@ -15,6 +16,8 @@ from noisette.base.errors import NoisetteError, Refusal
 CACHE_VARIABLE = "NOISETTE_CACHE"
 UNFINISHED = ".unfinished-"
 """What a temporary name begins with: a killed process leaves it behind."""
+ABANDONED_SECONDS = 3600.0
+"""What is unfinished and has not grown for so long belongs to a process that was killed."""
 
 
 @contextmanager
@@ -87,6 +90,20 @@ def remove_unfinished(folder: Path) -> None:
     for leftover in folder.glob(f"{UNFINISHED}*"):
         if leftover.is_file():
             leftover.unlink()
+
+
+def remove_abandoned(folder: Path) -> None:
+    """Remove the files and folders that killed processes left half-written in `folder`, which others may be writing to
+    or removing from."""
+    for leftover in folder.glob(f"{UNFINISHED}*"):
+        with suppress(OSError):  # gone by now, or not ours to remove
+            inner = list(leftover.iterdir()) if leftover.is_dir() else []
+            newest = max(path.stat().st_mtime for path in (leftover, *inner))
+            if time.time() - newest > ABANDONED_SECONDS:
+                if leftover.is_dir():
+                    shutil.rmtree(leftover, ignore_errors=True)
+                else:
+                    leftover.unlink()
 
 
 def digest_of(path: Path) -> str:

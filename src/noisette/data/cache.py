@@ -7,21 +7,17 @@ which says their sizes. It is filled under another name and renamed when it is w
 import json
 import math
 import shutil
-import time
 from collections.abc import Callable, Iterable
-from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
 from noisette.base.errors import NoisetteError, Refusal
-from noisette.base.files import UNFINISHED, cache_folder, whole_folder, writing
+from noisette.base.files import cache_folder, remove_abandoned, whole_folder, writing
 from noisette.base.text_file import read_json
 
 FORMAT = "noisette-set-1"
-ABANDONED_SECONDS = 3600.0
-"""What was being filled and has not grown for so long belongs to a process that was killed."""
 
 Chunk = tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]
 
@@ -67,11 +63,7 @@ def _make_room(entry: Path) -> None:
     """Remove what is damaged, and what killed processes left. Others may be filling or removing beside this one."""
     if entry.exists() and not _is_whole(entry):  # asked anew: another process may just have put it there
         shutil.rmtree(entry, ignore_errors=True)
-    for leftover in entry.parent.glob(f"{UNFINISHED}*"):
-        with suppress(OSError):
-            newest = max(path.stat().st_mtime for path in (leftover, *leftover.iterdir()))
-            if time.time() - newest > ABANDONED_SECONDS:
-                shutil.rmtree(leftover, ignore_errors=True)
+    remove_abandoned(entry.parent)
 
 
 def _is_whole(entry: Path) -> bool:

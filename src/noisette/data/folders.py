@@ -21,7 +21,8 @@ these that is there is the test part."""
 
 
 def read_folder(name: str, part: str, form: Form, progress: Progress) -> ImageData:
-    """The pictures in the folder `name`. Raises Refusal for a folder of anything else, NoTestPart where it has none."""
+    """The pictures in the folder `name`. Raises Refusal for a folder of anything else, NoTestPart where it has none, or
+    one without the classes of the training part."""
     try:
         folder, warnings = _part(Path(name), part)
         found = _list(folder)
@@ -34,6 +35,11 @@ def read_folder(name: str, part: str, form: Form, progress: Progress) -> ImageDa
         raise Refusal(
             f"{folder} holds pictures ({printable(found.loose[0])}) beside sub-folders with pictures"
             f" ({printable(min(found.groups))}): expected one sub-folder a class, or pictures alone"
+        )
+    if found.loose and groups:
+        raise NoTestPart(
+            f"{name} has no test part with classes: {folder} holds pictures alone, expected one sub-folder a class, or"
+            " use its validation split"
         )
     files = [(file, NO_CLASS) for file in found.loose] + list(_labelled(found.groups, classes, folder))
     if not files:

@@ -6,12 +6,13 @@ whatever form the hub has them in, it is asked no more, and no code of theirs ru
 
 import json
 import re
+from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 from noisette.base.errors import NoisetteError, Refusal, one_line
-from noisette.base.files import cache_folder, whole_file, write_text
+from noisette.base.files import cache_folder, remove_abandoned, whole_file, write_text
 from noisette.base.progress import Progress
 from noisette.base.text_file import read_json
 from noisette.data.form import Form
@@ -34,6 +35,7 @@ def read_hub(name: str, part: str, form: Form, progress: Progress) -> ImageData:
     there, or holds no pictures, NoTestPart where it has none, NoisetteError when the hub cannot be reached."""
     repository, config = _repository(name)
     folder = cache_folder("hub") / "--".join([*repository.split("/"), *([config] if config else [])])
+    remove_abandoned(folder)  # each time: a copy made right after a kill finds what that left too young
     splits = _splits(folder, repository, config)
     split = part_of(splits, part, name)
     for needed in ("train", split):  # the training part decides the classes
@@ -67,16 +69,12 @@ def _copy(repository: str, config: str | None, split: str, path: Path, progress:
 
     def copy(datasets: Any) -> None:
         import pyarrow.parquet as pq
-        from datasets.table import embed_table_storage
 
         stream = datasets.load_dataset(repository, config, split=split, streaming=True)
         known = (stream.info.splits or {}).get(split)
         done, writer = 0, None
         with whole_file(path) as temporary, ExitStack() as stack:
-            for table in stream.with_format("arrow").iter(ROWS):
-                columns = columns_of(table.schema, repository)
-                table = table.select([columns.image, *([columns.label] if columns.label else [])])
-                table = embed_table_storage(table)
+            for table in _tables(repository, stream):
                 writer = writer or stack.enter_context(pq.ParquetWriter(temporary, table.schema))
                 writer.write_table(table)
                 done += len(table)
@@ -85,6 +83,20 @@ def _copy(repository: str, config: str | None, split: str, path: Path, progress:
                 raise Refusal(f"{repository} without a row in split {split}: expected pictures")
 
     _asked(repository, copy)
+
+
+def _tables(repository: str, stream: Any) -> Iterator[Any]:
+    """The two columns of a stream, some rows at a time, the pictures within. Raises NoisetteError when the hub fails
+    amid it, whose OSError would else be told as one of the disk that is written to."""
+    from datasets.table import embed_table_storage
+
+    try:
+        for table in stream.with_format("arrow").iter(ROWS):
+            columns = columns_of(table.schema, repository)
+            table = table.select([columns.image, *([columns.label] if columns.label else [])])
+            yield embed_table_storage(table)
+    except OSError as error:
+        raise _not_read(repository, error) from error
 
 
 def _asked(repository: str, question: Any) -> Any:
@@ -100,4 +112,8 @@ def _asked(repository: str, question: Any) -> Any:
     except (datasets.exceptions.DatasetNotFoundError, ValueError) as error:  # the latter for an unknown config
         raise Refusal(f"{PREFIX}{repository}: {one_line(error)}") from error
     except Exception as error:  # of any of the libraries beneath it
-        raise NoisetteError(f"{PREFIX}{repository} cannot be read from the hub: {one_line(error)}") from error
+        raise _not_read(repository, error) from error
+
+
+def _not_read(repository: str, error: Exception) -> NoisetteError:
+    return NoisetteError(f"{PREFIX}{repository} cannot be read from the hub: {one_line(error)}")

@@ -9,7 +9,7 @@ import json
 import re
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -50,12 +50,15 @@ def holds_parquet(path: Path) -> bool:
 
 
 def _files_in(folder: Path) -> list[Path]:
-    return sorted(path for pattern in ("*.parquet", "*/*.parquet") for path in folder.glob(pattern))
+    """Neither folders that are called so, as Spark's `train.parquet` with its parts, nor what is hidden, as the
+    `._train.parquet` that macOS lays beside a copied file."""
+    files = sorted(path for pattern in ("*.parquet", "*/*.parquet") for path in folder.glob(pattern) if path.is_file())
+    return [file for file in files if not any(step.startswith(".") for step in file.relative_to(folder).parts)]
 
 
 def read_parquet(name: str, part: str, form: Form, progress: Progress) -> ImageData:
     """The pictures of a parquet file, or of a folder of them. Raises Refusal for files of anything else, NoTestPart
-    where there is none."""
+    where there is none, or one without labels."""
     top = Path(name)
     files = _by_split(top) if top.is_dir() else {"train": [existing_file(top, "parquet file")]}
     wanted = part_of(files, part, name)
@@ -97,13 +100,19 @@ def read_files(
     progress: Progress,
     warnings: tuple[str, ...] = (),
 ) -> ImageData:
-    """The pictures in `files`, one part of a set whose training part, which decides the classes, is in `train`."""
+    """The pictures in `files`, one part of a set whose training part, which decides the classes, is in `train`. Raises
+    NoTestPart where that one alone has labels."""
     require_pyarrow()
     columns = _columns(train[0])
     classes = _classes(train, columns)
-    labels = np.concatenate([_numbers(file, columns, classes) for file in files])
+    labels = _labels_of(files, columns, classes)
     if none := int((labels == NO_CLASS).sum()):
         require(none == len(labels), f"{name}: {none:,} of {len(labels):,} rows without a label", "all or none")
+        if (_labels_of(train, columns, classes) != NO_CLASS).any():
+            raise NoTestPart(
+                f"{name} has no test part with labels: expected them in the column {columns.label}, as in its training"
+                " part, or use its validation split"
+            )
         classes = ()
     require(len(labels) > 0, f"{name} without a row", "pictures")
     facts = [columns.image, columns.label, classes, *((str(file), stamp(file)) for file in files)]
@@ -260,6 +269,19 @@ def _classes(train: Sequence[Path], columns: Columns) -> tuple[str, ...]:
         return columns.names
     found = {label for file in train for label in _labels(file, columns.label)}
     return class_table(map(str, found), printable(train[0]))
+
+
+def _labels_of(files: Sequence[Path], columns: Columns, classes: Sequence[str]) -> npt.NDArray[np.int64]:
+    """The label of each row of one part as `_numbers` gives them; all NO_CLASS where no file has the column."""
+    import pyarrow.parquet as pq
+
+    def has_labels(file: Path) -> bool:
+        with _reading(file):
+            return bool(columns.label in pq.read_schema(file).names)
+
+    if not any(map(has_labels, files)):
+        columns = replace(columns, label=None)
+    return np.concatenate([_numbers(file, columns, classes) for file in files])
 
 
 def _numbers(file: Path, columns: Columns, classes: Sequence[str]) -> npt.NDArray[np.int64]:

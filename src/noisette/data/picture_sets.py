@@ -94,7 +94,7 @@ def stamp(path: Path) -> str:
 def decoded(found: PictureSet, form: Form, progress: Progress) -> ImageData:
     """The pictures in one form, decoded unless the cache has them. Raises Refusal for what is unreadable, or where the
     form leaves open what the images become."""
-    surveyed = _survey(found, progress)
+    surveyed = _survey(found, form, progress)
     surveyed.refuse(found, form)
     if not surveyed.headers:
         raise Refusal(f"{found.name}: none of {found.count:,} pictures can be read: {surveyed.first[0]}")
@@ -108,7 +108,8 @@ def decoded(found: PictureSet, form: Form, progress: Progress) -> ImageData:
         if decoding.unreadable:
             decoding.keep(key)
 
-    images, labels = cached(key, found.name, surveyed.headers.total(), shape, rows)
+    # Up to all, though fewer were surveyed: some that could not be read then may have been mended.
+    images, labels = cached(key, found.name, found.count, shape, rows)
     warnings = found.warnings
     if skipped := found.count - len(images):
         named = (_Survey.kept(key) or surveyed).first
@@ -147,6 +148,10 @@ class _Survey:
             more = f", and {self.unreadable - 1:,} more of {found.count:,} pictures" if self.unreadable > 1 else ""
             raise Refusal(f"{self.first[0]}{more}; --unreadable skip goes on without")
 
+    def forbids(self, form: Form) -> bool:
+        """Whether the set is refused for what cannot be read."""
+        return self.unreadable > 0 and (form.unreadable == "refuse" or not self.headers)
+
     def keep(self, key: str) -> None:
         """Keep it beside the entries of the cache."""
         rows = [[*header, count] for header, count in self.headers.items()]
@@ -165,16 +170,18 @@ class _Survey:
             return None
 
 
-def _survey(found: PictureSet, progress: Progress) -> _Survey:
-    """The headers of all pictures, looked at unless that was done before: it takes a while for a million files."""
+def _survey(found: PictureSet, form: Form, progress: Progress) -> _Survey:
+    """The headers of all pictures, looked at unless that was done before: it takes a while for a million files. Of a
+    set that is refused they are looked at each time, for what could not be read may be mended, its time unchanged."""
     key = _key(found.digest)
-    if kept := _Survey.kept(key):
+    if (kept := _Survey.kept(key)) and not kept.forbids(form):
         return kept
     surveyed = _Survey()
     for picture in _told(found, progress, "looking at the pictures"):
         with surveyed.counted():
             surveyed.headers[read_header(picture.file, picture.name)] += 1
-    surveyed.keep(key)
+    if not surveyed.forbids(form):
+        surveyed.keep(key)
     return surveyed
 
 

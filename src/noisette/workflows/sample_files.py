@@ -9,9 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
-from noisette.base.errors import Refusal
 from noisette.base.files import whole_file, whole_folder
 from noisette.base.shapes import NO_CLASS
+from noisette.data.parquet import require_pyarrow
 from noisette.report.pictures import Pixels, as_picture, save_picture
 from noisette.workflows.sample_request import Files
 
@@ -51,10 +51,7 @@ def shard_place(files: Files, number: int, shards: int) -> str:
 def check_has_library(files: Files) -> None:
     """Refuse files whose library is missing."""
     if files == "parquet":
-        try:
-            import pyarrow.parquet  # noqa: F401
-        except ImportError as error:
-            raise Refusal("files parquet needs the extra 'hub': pip install 'noisette[hub]'") from error
+        require_pyarrow()
 
 
 def write_arrays(path: Path, shard: Shard) -> None:

@@ -144,7 +144,7 @@ def draw(record: Record, path: Path) -> None:
         rates.set_title("images a second, by widths", loc="left")
         shares.set_title("arithmetic, % of the float32 matrix product", loc="left")
         rates.legend(fontsize=7, ncols=2, loc="upper left")
-        rates.set_ylim(0, 1.45 * max(row["images_per_second"] for row in rows if not row["recipe"] or len(rows) == 0))
+        rates.set_ylim(0, 1.45 * max(row["images_per_second"] for row in rows if not row["recipe"]))
         for number, recipe in enumerate(recipes):
             for offset, precision, colour in ((0.2, "bfloat16", COLOURS[0]), (-0.2, "float32", COLOURS[5])):
                 (row,) = (r for r in rows if r["recipe"] == recipe and r["precision"] == precision)

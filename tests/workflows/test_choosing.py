@@ -1,9 +1,12 @@
 """What images are chosen by: scores that count, and the same as a reward that gradients go through."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
 
+from noisette.base.errors import Refusal
 from noisette.base.shapes import NO_CLASS
 from noisette.data.datasets import load_data
 from noisette.data.images import to_model
@@ -41,3 +44,17 @@ def test_what_rewards_is_the_logarithm_of_what_chooses(by, digits, tmp_path):
     (gradient,) = torch.autograd.grad(rewards.sum(), pixels)
     assert bool((gradient.flatten(1).abs().sum(1) > 0).all())
     assert not chooser.log_probability(pixels, torch.full((10,), NO_CLASS)).any()
+
+
+def test_no_more_are_measured_than_draws_of_real_images_can_match(choice, blobs):
+    train = blobs.data["train"]
+    rows = np.flatnonzero((train.labels != 2) | (np.arange(900) < 240))  # 80 of the last class
+    blobs.data["train"] = dataclasses.replace(train, images=train.images[rows], labels=train.labels[rows])
+    drawn = blobs.draw(100, 5)
+    assert Chooser(choice, None, "cpu").measure(drawn.images, drawn.labels.tolist())["count"] == 3 * 40  # half of 80
+
+
+def test_too_few_real_images_to_measure_against_are_refused_at_once(choice, blobs):
+    blobs.data["test"] = blobs.draw(13, 1)
+    with pytest.raises(Refusal, match=r"blobs: equal class counts leave 39 test images .*: expected at least 40"):
+        Chooser(choice, None, "cpu")

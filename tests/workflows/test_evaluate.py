@@ -20,7 +20,8 @@ from noisette.base.tensor_file import read_tensors, write_tensors
 from noisette.data.images import to_model
 from noisette.diffusion.objective import DiffusionConfig
 from noisette.evaluation.distances import frechet
-from noisette.evaluation.yardstick import DRAWS, draw_equal
+from noisette.evaluation.labels import diversity
+from noisette.evaluation.yardstick import DRAWS, draw_equal, draw_own
 from noisette.perception.classifier import ClassifierConfig
 from noisette.perception.classifier_file import ClassifierSpec, save_classifier
 from noisette.perception.inception import Inception, InceptionFile
@@ -186,6 +187,20 @@ def test_samples_of_no_class_are_held_against_the_datas_own_frequencies(request_
     whole = evaluate(blobs.write("all.npz", data.images, np.full(300, -1)), request_of())
     assert whole["chi_square_p"] > 0.5
     assert whole["confusion"] == [[0] * 3] * 3
+
+
+def test_samples_of_no_class_are_held_against_what_is_read_of_the_real_images(request_of, blobs):
+    """Half of the training images bear the first label, whatever they show."""
+    train = blobs.data["train"]
+    blobs.data["train"] = dataclasses.replace(train, labels=np.where(np.arange(900) < 450, 0, train.labels))
+    known = real_statistics(request_of().load_real())
+    by_label = yardsticks(known, 300, "own")["diversity"].mean
+    record = evaluate(blobs.write("none.npz", blobs.draw(100, 7).images, np.full(300, -1)), request_of())
+    assert record["chi_square_p"] > 0.5
+    draws = [known.train.pick(draw_own(known.train.labels, 300, seed)) for seed in range(real_side.DRAWS)]
+    by_guess = np.mean([diversity(draw.features, draw.guesses) for draw in draws])
+    assert record["metrics"]["diversity"]["real"] == pytest.approx(by_guess, rel=1e-9)
+    assert by_label > 1.05 * by_guess
 
 
 def test_images_of_no_class_are_measured_by_a_classifier_of_any(request_of, blobs):
@@ -390,6 +405,14 @@ def test_what_does_not_fit_is_refused_before_any_work(request_of, blobs, good, t
         data, images=data.images[data.labels > 0], labels=data.labels[data.labels > 0]
     )
     refused(good, "blobs has a class without a test image")
+
+
+@pytest.mark.parametrize("priors", ["equal", "own"])
+def test_too_few_real_images_are_refused_before_any_work(request_of, blobs, good, priors):
+    blobs.data["test"] = blobs.draw(13, 1)
+    message = f"blobs: {priors} class counts leave 39 test images to measure against: expected at least 40"
+    with pytest.raises(Refusal, match=message):
+        evaluate(good, request_of(priors=priors), None, lambda *what: pytest.fail(f"it began: {what}"))
 
 
 def test_features_that_are_no_numbers_stop_the_work(request_of, own_cache):

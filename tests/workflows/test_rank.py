@@ -13,7 +13,7 @@ from rich.console import Console
 from noisette.base.errors import NoisetteError, Refusal
 from noisette.evaluation.labels import accuracy
 from noisette.weights.model_file import save_model
-from noisette.workflows.choice_shown import save_ranked, show_ranked
+from noisette.workflows.choice_shown import measures, save_ranked, show_ranked
 from noisette.workflows.choosing import Choice, Chooser
 from noisette.workflows.drawing import Sampled, draw_pixels
 from noisette.workflows.model import load
@@ -233,3 +233,17 @@ def test_table_and_figures(model, choice, real_drawing, tmp_path):
     written = save_ranked(ranked, tmp_path)
     assert [path.name for path in written] == ["images.png", "measured.png"]
     assert all(path.stat().st_size > 0 and path.with_suffix(".svg").exists() for path in written)
+
+
+def test_each_distance_is_shown_in_floors_of_as_many_real_images(monkeypatch):
+    def found(value, real):
+        metric = {"value": value, "low": value, "high": value, "real": real}
+        return dict.fromkeys(("label_accuracy", "frechet", "coverage"), metric)
+
+    shown = []
+    monkeypatch.setattr("noisette.workflows.choice_shown.measured", lambda panels, title: shown.extend(panels))
+    record = {"before": found(6.0, 2.0), "after": found(6.0, 3.0), "measured_by": {"name": "another"}}
+    measures(record, {"plain": "before", "best": "after"}, "Best")
+    assert [panel.real for panel in shown] == [2, 1, 2]
+    assert shown[0].values == shown[2].values == {"plain": (6, 6, 6), "best": (6, 6, 6)}
+    assert shown[1].values == {"plain": (3, 3, 3), "best": (2, 2, 2)}

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ import torch
 from rich.console import Console
 
 from noisette.base.errors import Refusal
+from noisette.base.progress import silent
 from noisette.data.batches import Batches
 from noisette.diffusion.objective import DiffusionConfig, Objective
 from noisette.models.unet import UNet, UNetConfig
@@ -17,6 +19,7 @@ from noisette.training.loop import Diverged, new_state, train
 from noisette.weights.model_file import ModelFile, ModelSpec, SamplingConfig, load_model, save_model
 from noisette.workflows.drawing import draw_pixels
 from noisette.workflows.model import load
+from noisette.workflows.rank import Candidate, Price
 from noisette.workflows.reward import Reward, RewardRequest
 from noisette.workflows.reward_shown import check_line, save_rewarded, show_rewarded
 from noisette.workflows.studies.judge import Judge
@@ -120,6 +123,16 @@ def test_half_of_a_batch_are_drawings_that_were_kept(rewarding, blobs):
     assert torch.equal(batch.images[::2], real.images)
     assert torch.equal(batch.images[1::2], kept.images)
     assert batch.labels.tolist()[:4] == [real.labels[0], kept.labels[0], real.labels[1], kept.labels[1]]
+
+
+def test_the_price_is_that_of_an_image_that_was_kept(rewarding, monkeypatch):
+    """30 of the 120 that were asked for: the others were too alike."""
+    reward = rewarding("filter")
+    few = SimpleNamespace(kept=lambda: [Candidate(0, 0.5, np.zeros((8, 10, 1), np.uint8))] * 10)
+    price = Price(evaluations=600.0, drawing_seconds=1.0, looks=300, scoring_seconds=1.0)
+    monkeypatch.setattr("noisette.workflows.reward.draw_best", lambda *given: ([few] * 3, price))
+    reward._choose(silent)
+    assert reward.spent == [price.of(30)]
 
 
 def told(monkeypatch, coverage, distance):

@@ -90,3 +90,11 @@ def require(condition: bool, found: str, expected: str) -> None:
     """Raise Refusal unless `condition`: the checks of a configuration's `__post_init__`."""
     if not condition:
         raise Refusal(f"{found}: expected {expected}")
+
+
+def require_storable(config: Any) -> None:
+    """Raise Refusal for a whole number that no TOML or JSON file need hold, so that what is written can be read."""
+    for key, value in flatten(to_plain(config)).items():
+        for number in value if isinstance(value, list) else [value]:
+            fits = not isinstance(number, int) or -(2**63) <= number < 2**63
+            require(fits, f"{key.rpartition('.')[2]} {number}", "a number of at most 63 bits")

@@ -91,7 +91,7 @@ def show_measured(record: Record, rows: Mapping[str, str], evaluations: Mapping[
     """Print what the classifier that took no part makes of sets of images: rows by name, and their keys in the
     record."""
     if any(record[key] is None for key in rows.values()):
-        console.print(Text("Too few images of the rarest class are left to be measured."))
+        console.print(Text("Too few images of the rarest class, drawn or real, are left to be measured."))
         return
     table = _table("", "label accuracy", "floors", "coverage", "evaluations an image")
     for name, key in rows.items():
@@ -177,13 +177,12 @@ def measures(record: Record, rows: Mapping[str, str], title: str) -> "Figure | N
         return None
 
     def panel(what: str, name: str, shares: bool) -> Measured:
-        first = record[next(iter(rows.values()))][name]
-        times = 1 if shares else 1 / first["real"]
+        found = {row: record[key][name] for row, key in rows.items()}
         values = {
-            row: tuple(times * record[key][name][part] for part in ("value", "low", "high"))
-            for row, key in rows.items()
+            row: tuple(own[part] / (1 if shares else own["real"]) for part in ("value", "low", "high"))
+            for row, own in found.items()
         }
-        return Measured(what, values, times * first["real"], shares)
+        return Measured(what, values, next(iter(found.values()))["real"] if shares else 1.0, shares)
 
     by = record["measured_by"]["name"]
     return measured(

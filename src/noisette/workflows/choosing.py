@@ -67,11 +67,12 @@ class Chooser:
     """The scorers and the measuring classifier of a choice, loaded and checked; `calibrate` makes them ready."""
 
     def __init__(self, choice: Choice, data_dir: Path | None, device: str, progress: Progress = silent) -> None:
-        """Raises Refusal for what is missing or does not fit together, and for a classifier that would measure its own
-        choice. Warns of one of the same design."""
+        """Raises Refusal for what is missing or does not fit together, for too few real images to measure against, and
+        for a classifier that would measure its own choice. Warns of one of the same design."""
         self.choice = choice
         progress("reading the data", 0, 1)
         self.judge = Judge(choice.measure, choice.data, data_dir, choice.form)
+        self.judge.real.require_reference("equal")
         self.scorers = [scorer_for(name, self.judge.data, choice.prompts, device) for name in choice.scorers]
         self._check_measure_takes_no_part()
         self.calibrated: list[Calibrated] = []
@@ -130,10 +131,10 @@ class Chooser:
 
     def measure(self, images: Pixels, labels: Sequence[int]) -> dict[str, Any] | None:
         """What the classifier that takes no part makes of images, in the order of preference: as many of each class as
-        the rarest has. None for fewer than FEWEST of these."""
+        the rarest has, and no more than draws of real images can match. None for fewer than FEWEST of these."""
         asked = torch.tensor(list(labels))
         counts = torch.bincount(asked, minlength=len(self.classes))
-        each = int(counts.min())
+        each = min(int(counts.min()), self.judge.real.most("equal") // len(self.classes))
         if each * len(self.classes) < FEWEST:
             return None
         rows = torch.cat([(asked == label).nonzero().flatten()[:each] for label in range(len(self.classes))])

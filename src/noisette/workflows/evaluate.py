@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 import noisette
-from noisette.base.config import require
+from noisette.base.config import require, require_storable
 from noisette.base.errors import Refusal
 from noisette.base.progress import Progress, silent
 from noisette.base.shapes import NO_CLASS
@@ -99,7 +99,7 @@ class EvaluationRequest:
 
     def __post_init__(self) -> None:
         require(self.count >= FEWEST, f"count {self.count}", f"at least {FEWEST}")
-        require(-(2**63) <= self.seed < 2**63, f"seed {self.seed}", "a number of at most 63 bits")
+        require_storable(self)
 
     def settled_priors(self, by_class: bool) -> Priors:
         """The priors of samples asked for by class, or of no class. Raises Refusal for equal ones of no class."""
@@ -157,6 +157,7 @@ def check_source(
     else:
         count = len(rows_of(source, _count(real, request, priors), priors, real))
     require(count >= FEWEST, f"{name_of(source)}: {priors} class counts leave {count} samples", f"at least {FEWEST}")
+    real.require_reference(priors)
 
 
 def take(
@@ -243,7 +244,7 @@ def measure(
         guesses, features = read_images(real, samples.images, progress, f"reading {name}")
         fake = Seen(samples.labels, guesses, features)
     with watch.time("yardsticks"):
-        real_scores = yardsticks(known, len(samples.labels), priors, progress)
+        real_scores = yardsticks(known, len(samples.labels), priors, progress, samples.labelled)
     with watch.time("distances"):
         progress(f"distances of {name}", 0, 3)
         found = _distances(fake, reference, priors)
@@ -269,7 +270,7 @@ def measure(
             metrics["usefulness"] = _usefulness(samples, known, priors, request.seed, progress)
 
     counts = histogram(guesses, len(classes))
-    expected = histogram(known.train.labels if by_class else known.train.guesses, len(classes))
+    expected = histogram(known.train.guesses, len(classes))  # as of the samples: what it misreads is no difference
     comparable = not samples.labelled and bool((expected > 0).all())
     record = {
         "format": FORMAT,

@@ -31,6 +31,7 @@ from noisette.data.form import AS_IT_IS, Form
 from noisette.data.images import ImageData, to_model
 from noisette.data.split import split
 from noisette.evaluation.distances import frechet, kernel
+from noisette.evaluation.intervals import GROUPS
 from noisette.evaluation.labels import diversity
 from noisette.evaluation.manifold import manifold
 from noisette.evaluation.memorisation import nearest
@@ -110,6 +111,15 @@ class Real:
         if priors == "equal":
             return draw_equal(self.reference.labels, self.reference.fewest(), REFERENCE_SEED)
         return torch.arange(len(self.reference.rows))
+
+    def require_reference(self, priors: Priors) -> None:
+        """Refuse a reference of too few images for the kernel distance and for the interval of any other."""
+        count = len(self.reference_rows(priors))
+        require(
+            count >= 2 * GROUPS,
+            f"{self.data.name}: {priors} class counts leave {count} {self.against} images to measure against",
+            f"at least {2 * GROUPS}",
+        )
 
 
 def load_real(
@@ -245,25 +255,32 @@ class Yardstick:
     spread: float
 
 
-def yardsticks(known: RealStatistics, count: int, priors: Priors, progress: Progress = silent) -> dict[str, Yardstick]:
-    """What `count` real training images score against the same reference, by metric, unless worked out before."""
+def yardsticks(
+    known: RealStatistics, count: int, priors: Priors, progress: Progress = silent, labelled: bool = True
+) -> dict[str, Yardstick]:
+    """What `count` real training images score against the same reference, by metric, unless worked out before.
+
+    labelled: whether the samples to be held against them are; if not, the classes of both are what the classifier
+    reads.
+    """
 
     def work_out() -> dict[str, Tensor]:
         draws = []
         for seed in range(DRAWS):
             progress("what real images score", seed, DRAWS)
             rows = draw_rows(known.train.labels, count, priors, seed)
-            draws.append(_scores(known, known.train.pick(rows), priors))
+            draws.append(_scores(known, known.train.pick(rows), priors, labelled))
         return {name: torch.tensor([draw[name] for draw in draws], dtype=torch.float64) for name in draws[0]}
 
-    found = kept(_key(known.real) | {"count": count, "priors": priors, "draws": DRAWS}, work_out)
+    key = _key(known.real) | {"count": count, "priors": priors, "draws": DRAWS}
+    found = kept(key if labelled else key | {"classes": "guesses"}, work_out)
     return {
         name: Yardstick(statistics.mean(draws.tolist()), statistics.stdev(draws.tolist()))
         for name, draws in found.items()
     }
 
 
-def _scores(known: RealStatistics, draw: Seen, priors: Priors) -> dict[str, float]:
+def _scores(known: RealStatistics, draw: Seen, priors: Priors, labelled: bool) -> dict[str, float]:
     """The metrics of a draw of real images."""
     reference = known.reference.pick(known.real.reference_rows(priors))
     some, others = matched(draw, reference, priors)
@@ -271,7 +288,7 @@ def _scores(known: RealStatistics, draw: Seen, priors: Priors) -> dict[str, floa
         "frechet": frechet(draw.features, reference.features),
         "kernel": kernel(draw.features, reference.features),
         **vars(manifold(others.features, some.features)),
-        "diversity": diversity(draw.features, draw.labels if known.real.data.classes else draw.guesses),
+        "diversity": diversity(draw.features, draw.labels if labelled else draw.guesses),
     }
 
 

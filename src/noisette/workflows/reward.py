@@ -22,7 +22,7 @@ import torch
 from torch import nn
 
 import noisette
-from noisette.base.config import require, to_plain
+from noisette.base.config import require, require_storable, to_plain
 from noisette.base.files import write_text
 from noisette.base.progress import Progress, silent
 from noisette.base.seeds import hash_seed
@@ -41,7 +41,7 @@ from noisette.workflows.choosing import Choice, Chooser, drawn_by
 from noisette.workflows.device import choose_precision
 from noisette.workflows.drawing import draw_pixels
 from noisette.workflows.model import BEST_FILE, Model, guided_as
-from noisette.workflows.rank import Candidate, Price, RankRequest, draw_best
+from noisette.workflows.rank import Candidate, RankRequest, draw_best
 from noisette.workflows.score import Prompts
 from noisette.workflows.scorers import CLIP
 from noisette.workflows.sources import check_fits
@@ -93,6 +93,7 @@ class RewardRequest:
     """Decides everything random."""
 
     def __post_init__(self) -> None:
+        require_storable(self)
         for name in ("images", "check_every", "check_images"):
             require(getattr(self, name) >= 1, f"{name} {getattr(self, name)}", "at least 1")
         require(
@@ -188,7 +189,7 @@ class Reward:
         self.found: list[Check] = []
         self.stopped = ""
         self.best = model.file.network
-        self.spent: list[Price] = []
+        self.spent: list[dict[str, float]] = []
 
     def _objective(self) -> Objective:
         """What training minimises. Raises Refusal for drawings that no gradient can be led through."""
@@ -263,7 +264,7 @@ class Reward:
             "images_seen": self.state.progress.images_seen,
             "training_seconds": round(self.state.progress.seconds, 1),
             "stopped": self.stopped,
-            "choosing": [price.of(classes * request.per_class) for price in self.spent],
+            "choosing": self.spent,
             **found,
             "versions": {"torch": str(torch.__version__), "noisette": noisette.__version__},
         }
@@ -289,7 +290,7 @@ class Reward:
         images = np.stack([each.image for pool in kept for each in pool])
         labels = np.array([label for label, pool in enumerate(kept) for _ in pool], np.int64)
         self.kept = Batches(images, labels, np.arange(len(labels)), request.seed)
-        self.spent.append(price)
+        self.spent.append(price.of(len(labels)))
 
     def _check(self, progress: Progress) -> Check:
         """Measure drawings of the average, the same noise each time. Its weights are kept unless they score clearly

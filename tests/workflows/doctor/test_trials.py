@@ -68,6 +68,11 @@ def test_neighbours_are_not_asked_where_they_could_not_tell(data):
     assert neighbours(without, *rows) is None
 
 
+def test_as_many_of_each_class_are_asked_as_there_may_be(data, monkeypatch):
+    monkeypatch.setattr("noisette.workflows.doctor.trials.ASKED", 90)
+    assert neighbours(data, np.arange(300), np.arange(300, 450)).images == 90  # 30 of 50 of each class
+
+
 def test_a_label_that_most_images_have_is_no_evidence(data):
     """Labels that have nothing to do with the images, four fifths of them the same."""
     labels = (np.random.default_rng(0).random(len(data.labels)) < 0.2).astype(np.int64)

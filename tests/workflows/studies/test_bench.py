@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from noisette.base.errors import Refusal
+from noisette.data.datasets import DATASETS, load_data
 from noisette.training.loop import Stepped
 from noisette.workflows.recipes import load_recipe
 from noisette.workflows.sources import open_samples
@@ -178,3 +179,44 @@ def test_a_model_must_fit_the_data(request_for, trains, laboratory):
     with pytest.raises(Refusal, match="tiny"):
         Bench(request_for("guidance", model="mnist"), trains)
     assert not (laboratory / "guidance").exists()
+
+
+def first(each):
+    """Makes data of the first images of each class."""
+
+    def cut(data):
+        rows = np.concatenate([np.flatnonzero(data.labels == label)[:each] for label in range(3)])
+        return replace(data, images=data.images[rows], labels=data.labels[rows])
+
+    return cut
+
+
+def without_classes(data):
+    return replace(data, labels=np.full_like(data.labels, -1), classes=())
+
+
+CANNOT_BE_MEASURED = {
+    "no classes": (without_classes, {}, "data set tiny of 0 classes: expected 1 to 60, to draw images of each"),
+    "more classes than digits": (first(60), {"digits": 2}, "data set tiny of 3 classes: expected 1 to 2, to draw"),
+    "few to compare with": (first(19), {}, "tiny with 19 training images of its rarest class: expected at least 20"),
+    "few to hold against": (first(13), {"digits": 30}, "tiny: equal class counts leave 39 test images to measure"),
+}
+
+
+@pytest.mark.parametrize("case", CANNOT_BE_MEASURED)
+def test_data_that_cannot_be_measured_are_refused_before_training(case, request_for, never_trains, monkeypatch):
+    change, effort, message = CANNOT_BE_MEASURED[case]
+    parts = {part: change(load_data("tiny", None, part)) for part in ("train", "test")}
+    monkeypatch.setitem(DATASETS._choices, "tiny", lambda data_dir, part: parts[part])
+    monkeypatch.setattr(module, "SHORT", replace(module.SHORT, **effort))
+    with pytest.raises(Refusal, match=message):
+        Bench(request_for("parts"), never_trains)
+
+
+def test_each_study_asks_for_what_it_draws_and_no_more(request_for, never_trains, monkeypatch):
+    parts = {part: first(13)(load_data("tiny", None, part)) for part in ("train", "test")}
+    monkeypatch.setitem(DATASETS._choices, "tiny", lambda data_dir, part: parts[part])
+    Bench(request_for("recognition"), never_trains)  # holds nothing against real images
+    monkeypatch.setattr(module, "SHORT", replace(module.SHORT, chain_digits=42))
+    with pytest.raises(Refusal, match="13 training images of its rarest class: expected at least 14"):
+        Bench(request_for("steps"), never_trains)

@@ -112,3 +112,21 @@ def test_the_paragraph_follows_the_numbers():
     rows = module._table(cell(0.3, 0.5), ("bar", "dot")).rows
     assert [row[1] for row in rows] == ["at once"] * 3  # where the first moment looked at is no more than a bound
     assert [row[3] for row in rows] == ["50%", "at once", "40%"]
+
+
+def test_a_class_that_is_never_told_is_not_recognised_first():
+    classes = ("bar", "dot", "edge")
+    course = {
+        "accuracy": [0.0, 0.5],
+        "confidence": [0.1, 0.5],
+        "recognised_at": 0.95,
+        "class_recognised_at": [0.5, 0.9, 0.95],
+        "by_class": [[0.0, 0.0, 0.0], [0.0, 0.5, 1.0]],
+    }
+    cell = {"count": 9, "steps": 2, "sampler": "ddpm", "chain": True, "shares": [0.5, 1.0], "noise_levels": [1.0, 0.0]}
+    cell |= {"noisy": course, "clean": course}
+    assert "class dot is recognised first (90%) and class edge last (95%)" in paragraph(cell, classes)
+    assert [row[3] for row in module._table(cell, classes).rows] == ["95%", "never", "90%", "95%"]
+    nothing = course | {"accuracy": [0.0, 0.0], "by_class": [[0.0, 0.0, 0.0]] * 2}
+    assert "recognised first" not in paragraph(cell | {"clean": nothing}, classes)
+    assert [row[3] for row in module._table(cell | {"clean": nothing}, classes).rows] == ["never"] * 4

@@ -60,7 +60,7 @@ def neighbours(data: ImageData, train: Index, held_out: Index) -> Neighbours | N
     def of_each(rows: Index, most: int) -> Index:
         members = [rows[data.labels[rows] == label] for label in classes]
         count = min(most // len(classes), *(len(rows) for rows in members))
-        return np.concatenate([evenly(rows, count)[:count] for rows in members]) if count else rows[:0]
+        return np.concatenate([own[np.linspace(0, len(own) - 1, count).round().astype(int)] for own in members])
 
     known, asked = of_each(train, KNOWN), of_each(held_out, ASKED)
     if len(known) < FEWEST_OF_A_CLASS * len(classes) or len(asked) < max(50, len(classes)):

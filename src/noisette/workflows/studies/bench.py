@@ -49,6 +49,8 @@ from noisette.workflows.train import CHECKPOINTS, Run
 FORMAT, RESULTS = "noisette-study-1", "results.json"
 SEED = 0
 """Of all that a study draws: the same noise and labels in every cell, so that cells differ in what they compare."""
+READERS = ("recognition", "forward")
+"""Studies that only read images: they hold nothing against real ones, of which there may be few."""
 
 
 @dataclass(frozen=True)
@@ -120,8 +122,24 @@ class Bench:
             check_fits(self.given, self.data)
             require(len(self.given.classes) > 0, f"model {self.given.name} without classes", "one that can be asked")
         self.cells: dict[str, Any] = _read_cells(self.out, self.settings)
+        self._check_data()
         self._models: dict[str, Model] = {}
         self._total = 0
+
+    def _check_data(self) -> None:
+        """Refuse, before any training, data that could not be measured after it."""
+        name, effort = self.request.name, self.effort
+        digits = effort.chain_digits if name == "steps" else effort.digits
+        each = len(self.even_labels(digits)) // len(self.classes)
+        if name in READERS:
+            return
+        fewest = self.judge.real.train.fewest()
+        require(
+            each <= fewest,
+            f"data set {self.data.name} with {fewest} training images of its rarest class",
+            f"at least {each}, as many as are drawn of each",
+        )
+        self.judge.real.require_reference("equal")
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -253,8 +271,11 @@ class Bench:
         return SamplingConfig("dpmpp-2m", steps=50)
 
     def even_labels(self, count: int) -> list[int]:
-        """Labels of `count` images, the classes in turns; rounded down to equal counts."""
+        """Labels of `count` images, the classes in turns; rounded down to equal counts. Raises Refusal for data without
+        classes, or with more than that."""
         classes = len(self.classes)
+        found = f"data set {self.data.name} of {classes} classes"
+        require(1 <= classes <= count, found, f"1 to {count}, to draw images of each")
         return [number % classes for number in range(count - count % classes)]
 
     def drawn(self, key: str, model: Model, sampling: SamplingConfig, count: int | None = None) -> dict[str, Any]:

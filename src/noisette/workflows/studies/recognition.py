@@ -184,12 +184,15 @@ def paragraph(cell: Mapping[str, Any], classes: Sequence[str]) -> str:
         sooner = "sooner" if at["noisy"] < low else "later"
         claim = f"The noisy image is recognised {sooner} than the laboratory said (70 to 80 % of the steps)"
     grid = "" if cell["chain"] else "; but this grid is not the laboratory's, and shares of steps depend on the grid"
+    said.append(f"{claim}{grid}.")
     by_class = clean["class_recognised_at"]
-    first, final = int(np.argmin(by_class)), int(np.argmax(by_class))
-    said.append(
-        f"{claim}{grid}. Of the predicted clean images, class {classes[first]} is recognised first "
-        f"({by_class[first]:.0%}) and class {classes[final]} last ({by_class[final]:.0%})."
-    )
+    told = [number for number, right in enumerate(clean["by_class"][-1]) if right > 0]  # 0 is no recognition
+    if told:
+        first, last = min(told, key=by_class.__getitem__), max(told, key=by_class.__getitem__)
+        said.append(
+            f"Of the predicted clean images, class {classes[first]} is recognised first ({by_class[first]:.0%}) and "
+            f"class {classes[last]} last ({by_class[last]:.0%})."
+        )
     return " ".join(said)
 
 
@@ -198,9 +201,9 @@ def _level(cell: Mapping[str, Any], share: float) -> float:
     return float(next(level for level, at in zip(cell["noise_levels"], cell["shares"], strict=True) if at >= share))
 
 
-def _moment(cell: Mapping[str, Any], share: float) -> str:
-    """A share of the steps; the first that was looked at is no more than a bound."""
-    return "at once" if share <= cell["shares"][0] else f"{share:.0%}"
+def _moment(cell: Mapping[str, Any], share: float, final: float) -> str:
+    """A share of the steps; the first that was looked at is no more than a bound. never: the final accuracy is 0."""
+    return "never" if final == 0 else "at once" if share <= cell["shares"][0] else f"{share:.0%}"
 
 
 def _table(cell: Mapping[str, Any], classes: Sequence[str]) -> Table:
@@ -211,7 +214,7 @@ def _table(cell: Mapping[str, Any], classes: Sequence[str]) -> Table:
                 text
                 for what in ("noisy", "clean")
                 for text in (
-                    _moment(cell, cell[what]["class_recognised_at"][number]),
+                    _moment(cell, cell[what]["class_recognised_at"][number], cell[what]["by_class"][-1][number]),
                     f"{cell[what]['by_class'][-1][number]:.1%}",
                 )
             ),
@@ -221,7 +224,10 @@ def _table(cell: Mapping[str, Any], classes: Sequence[str]) -> Table:
     whole = [
         text
         for what in ("noisy", "clean")
-        for text in (_moment(cell, cell[what]["recognised_at"]), f"{cell[what]['accuracy'][-1]:.1%}")
+        for text in (
+            _moment(cell, cell[what]["recognised_at"], cell[what]["accuracy"][-1]),
+            f"{cell[what]['accuracy'][-1]:.1%}",
+        )
     ]
     columns = ("class", "noisy image after", "in the end", "predicted clean image after", "in the end")
     title = "Share of the reverse steps after which nine tenths of the final accuracy are reached"

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+import noisette.cli.evaluate as evaluate_command
 from noisette.base.errors import Refusal
 from noisette.cli.evaluate import run
 from noisette.cli.flags import subjects
@@ -42,6 +43,31 @@ def test_one_table_and_one_file_over_several(folder, capsys):
     assert sorted(path.name for path in Path("shown").iterdir()) == ["1-model", "2-run", "3-real"]
     assert Path("shown/2-run/nearest.png").exists()
     assert len(list(Path("run").iterdir())) == 2  # neither samples nor anything else was kept
+
+
+def test_what_was_measured_is_kept_where_a_later_one_fails(folder, monkeypatch):
+    measure = evaluate_command.measure
+
+    def fail_at_last(samples, *given):
+        if samples.source["name"] == "real.npz":
+            raise KeyboardInterrupt
+        return measure(samples, *given)
+
+    monkeypatch.setattr(evaluate_command, "measure", fail_at_last)
+    with pytest.raises(KeyboardInterrupt):
+        run(["model.safetensors", "real.npz", *FLAGS, "--json", "all.json"])
+    (record,) = json.loads(Path("all.json").read_text())
+    assert record["source"]["name"] == "model.safetensors"
+
+
+def test_real_images_are_brought_into_the_form_of_the_model_wherever_it_stands(folder, monkeypatch):
+    asked = []
+    monkeypatch.setattr(evaluate_command, "form_of", lambda model: Form((7, 10)))
+    monkeypatch.setattr(EvaluationRequest, "load_real", lambda request, *given: asked.append(request.form) or 1 / 0)
+    for names in (["model.safetensors", "real.npz"], ["real.npz", "model.safetensors"]):
+        with pytest.raises(ZeroDivisionError):
+            run([*names, *FLAGS])
+    assert asked == [Form((7, 10))] * 2
 
 
 def test_each_model_keeps_what_the_flags_leave_out(folder):

@@ -42,6 +42,18 @@ def test_a_folder_of_what_was_kept(folder, capsys):
     assert {path.name for path in Path("best").iterdir()} == {"kept.npz", "rank.json", *names}
 
 
+def test_all_is_written_before_anything_is_said(folder, monkeypatch):
+    """Whoever reads it may have gone, and a pager that was left ends the command."""
+
+    def gone(*given):
+        raise SystemExit(1)
+
+    monkeypatch.setattr("noisette.cli.rank.show_ranked", gone)
+    with pytest.raises(SystemExit):
+        run(["model.safetensors", *FLAGS, "--per-class", "35", "--from", "40", "--near", "0", "--out", "best"])
+    assert {"kept.npz", "rank.json", "images.png"} <= {path.name for path in Path("best").iterdir()}
+
+
 def test_every_flag_arrives(folder, monkeypatch):
     seen = []
 

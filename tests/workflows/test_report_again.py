@@ -12,10 +12,19 @@ from noisette.diffusion.noise import LevelRange
 from noisette.diffusion.objective import DiffusionConfig
 from noisette.models.unet import UNetConfig
 from noisette.training.config import TrainingConfig
-from noisette.weights.model_file import SamplingConfig
+from noisette.weights.model_file import SamplingConfig, load_model
+from noisette.workflows.model import locate
 from noisette.workflows.recipes import DataConfig, RunConfig, load_recipe, recipe_names
 from noisette.workflows.report_again import timings, train_command
 from noisette.workflows.run_folder import RunFolder
+
+SHIPPED = load_model(locate("mnist")).spec
+
+
+def begun(**changes):
+    """The run of recipe `few` that begins from the weights that ship."""
+    return replace(load_recipe("few").beginning_from("mnist", SHIPPED), **changes)
+
 
 CONFIGS = {
     **{name: load_recipe(name) for name in recipe_names()},
@@ -24,6 +33,8 @@ CONFIGS = {
     ),
     "both horizons": replace(load_recipe("demo"), training=replace(load_recipe("demo").training, images=1000)),
     "no attention": replace(load_recipe("best"), network=replace(load_recipe("best").network, attention_at=())),
+    "from a model": begun(sampling=replace(SHIPPED.sampling, guidance_scale=1.7, perturb_attention=False)),
+    "from a model that has gone": replace(begun(), init="runs/gone"),
     "everything else": RunConfig(
         DataConfig("mnist", 0.0, -3),
         UNetConfig((8, 16, 24), 1, 1, (1, 2), 16, 0.123456789, "channel"),
@@ -34,7 +45,7 @@ CONFIGS = {
 }
 
 
-@pytest.mark.parametrize("case", CONFIGS)
+@pytest.mark.parametrize("case", [case for case in CONFIGS if case != "from a model that has gone"])
 def test_the_command_has_the_configuration_of_the_run(case, monkeypatch, tmp_path):
     trained = []
     monkeypatch.setattr("noisette.cli.train.Run", lambda config, out, **given: trained.append((config, out)))
@@ -43,6 +54,11 @@ def test_the_command_has_the_configuration_of_the_run(case, monkeypatch, tmp_pat
     assert program == "noisette"
     assert main(command) == 0
     assert trained == [(CONFIGS[case], tmp_path / "with a blank")]
+
+
+def test_the_command_of_a_run_whose_first_model_has_gone_still_names_it():
+    command = train_command(CONFIGS["from a model that has gone"], Path("x"))
+    assert command[command.index("--init") + 1] == "runs/gone"
 
 
 def test_a_recipe_is_told_by_its_name():

@@ -22,20 +22,20 @@ PROMPTS = Prompts(("a number {label}",), ("a blurry number", "a number"))
 
 @pytest.fixture
 def scoring(blobs):
-    """Makes the scoring of 60 blobs, the last ten of them labelled wrongly."""
+    """Scores 60 blobs, the last ten of them labelled wrongly."""
     data = blobs.draw(20, 7)
     labels = data.labels.copy()
     labels[50:] = (labels[50:] + 1) % 3
 
     def make(labels=labels, **options):
         path = blobs.write("given.npz", data.images, np.array(labels, np.int64))
-        return Scoring(open_drawn(str(path), 1), ScoreRequest(blobs.classifier, **{"data": "blobs"} | options))
+        return Scoring(ScoreRequest(blobs.classifier, **{"data": "blobs"} | options)).run(open_drawn(str(path), 1))
 
     return make
 
 
 def test_the_record_says_what_the_classifier_makes_of_each_image(scoring, blobs):
-    found = scoring().run()
+    found = scoring()
     record, images = found.record, found.record["images"]
     assert json.loads(json.dumps(record, allow_nan=False)) == record
     raw = score_pixels(found.calibrated.scorer, found.samples.images).scores
@@ -54,7 +54,7 @@ def test_the_record_says_what_the_classifier_makes_of_each_image(scoring, blobs)
 
 
 def test_real_images_calibrate_on_one_half_and_measure_on_the_other(scoring, blobs):
-    found = scoring().run()
+    found = scoring()
     real, labels = found.record["scorer"]["real"], found.calibrated.real.labels
     assert (real["fitted_on"], real["measured_on"]) == (150, 150)  # of the test part
     shown = found.calibrated.shown.scores
@@ -79,7 +79,7 @@ def digits(tmp_path, tiny_clip):
 def test_a_clip_model_is_asked_for_a_class_among_the_classes_and_against_what_is_bad(digits):
     samples, request = digits
     with pytest.warns(UserWarning, match=r"reads only .* of real mnist-5k images as what they are: its scores say"):
-        found = Scoring(samples, request).run()
+        found = Scoring(request).run(samples)
     record, images = found.record, found.record["images"]
     logits = score_pixels(found.calibrated.scorer, samples.images).scores.double() / record["scorer"]["temperature"]
     for row in range(60):
@@ -98,7 +98,8 @@ def test_a_clip_model_is_asked_for_a_class_among_the_classes_and_against_what_is
 
 @pytest.mark.filterwarnings("ignore:.*its scores say little")
 def test_an_image_is_read_as_a_class_also_where_a_bad_prompt_is_likelier(digits, monkeypatch):
-    calibrated = Scoring(*digits).run().calibrated
+    samples, request = digits
+    calibrated = Scoring(request).run(samples).calibrated
     scores = torch.zeros(2, 12)
     scores[0, 3], scores[0, 10], scores[1, 4] = 2, 5, 3
     monkeypatch.setattr(
@@ -110,7 +111,7 @@ def test_an_image_is_read_as_a_class_also_where_a_bad_prompt_is_likelier(digits,
 
 
 def test_images_of_no_class_are_held_against_their_likeliest(scoring):
-    found = scoring(labels=np.full(60, -1)).run()
+    found = scoring(labels=np.full(60, -1))
     record = found.record
     assert record["samples"]["accuracy"] is None
     assert found.verdicts.asked.tolist() == record["images"]["read_as"]
@@ -119,9 +120,9 @@ def test_images_of_no_class_are_held_against_their_likeliest(scoring):
 
 
 def test_what_real_images_score_is_kept(scoring, monkeypatch):
-    first = scoring().run().record
+    first = scoring().record
     monkeypatch.setattr("noisette.workflows.calibrated.score_pixels", real := Counted(score_pixels))
-    assert scoring().run().record == first
+    assert scoring().record == first
     assert real.counts == [60]
 
 
@@ -153,7 +154,7 @@ def test_no_more_real_images_are_shown_than_needed_and_no_fewer_than_mean_someth
 
 
 def test_table_and_figures(scoring, tmp_path, digits):
-    for number, found in enumerate((scoring().run(), scoring(labels=np.full(60, -1)).run())):
+    for number, found in enumerate((scoring(), scoring(labels=np.full(60, -1)))):
         console = Console(record=True, width=120)
         show(found.record, console)
         text = console.export_text()
@@ -171,7 +172,7 @@ def test_table_and_figures(scoring, tmp_path, digits):
 
 def test_the_best_and_the_worst_stand_under_their_class(scoring, monkeypatch):
     monkeypatch.setattr("noisette.workflows.score_shown.gallery", lambda panels, classes: (panels, classes))
-    found = scoring().run()
+    found = scoring()
     panels, classes = _best_and_worst(found)
     assert classes == ["left", "middle", "right"]
     scores, asked = np.array(found.record["images"]["score"]), np.array(found.record["images"]["asked"])
@@ -196,4 +197,4 @@ def test_samples_of_another_size_or_with_other_labels_are_refused(blobs):
     ):
         samples = open_drawn(str(blobs.write("bad.npz", images, labels)), 1)
         with pytest.raises(Refusal, match=said):
-            Scoring(samples, ScoreRequest(blobs.classifier, data="blobs"))
+            Scoring(ScoreRequest(blobs.classifier, data="blobs")).run(samples)

@@ -13,6 +13,7 @@ from noisette.cli.flags import parse, parse_known, subjects
 from noisette.cli.progress import progress_bar
 from noisette.cli.sample import Early
 from noisette.cli.tables import console_for_tables
+from noisette.data.form import Form
 from noisette.weights.model_file import SamplingConfig
 from noisette.workflows.evaluate import RECORD, EvaluationRequest, check_source, measure, take
 from noisette.workflows.evaluation_shown import NEAREST, save_pictures, show
@@ -53,8 +54,9 @@ def run(args: list[str]) -> int:
         raise Refusal(f"no model and no samples: expected a name, run folder or file first, as in {PROG} --data mnist")
     early = parse_known(Early, flags, PROG)
     sources = [open_source(name, early.device, early.precision) for name in names]
+    form = next((form_of(source) for source in sources if isinstance(source, Model)), Form())
     # The flags of each source: what they leave out of the sampling is its own.
-    each = [parse(Options, flags, PROG, _defaults(source, early)) for source in sources]
+    each = [parse(Options, flags, PROG, _defaults(source, early, form)) for source in sources]
     options = each[0]
     request = options.request
     places = [_places(name, number, len(names), options) for number, name in enumerate(names, 1)]
@@ -73,23 +75,23 @@ def run(args: list[str]) -> int:
             samples = take(source, real, request, own.sampling, progress)
             evaluation = measure(samples, known, request, progress)
             records.append(evaluation.record)
+            if options.json is not None:  # after each, so that nothing is lost where a later one fails
+                _write(options.json, records[0] if len(names) == 1 else records)
             if record_file is not None:
                 _write(record_file, evaluation.record)
             if picture is not None:
                 save_pictures(evaluation, picture.parent)
-    if options.json is not None:
-        _write(options.json, records[0] if len(records) == 1 else records)
     show(records, console_for_tables(WIDTH))
     for record in records:
         print(_line(record))
     return 0
 
 
-def _defaults(source: Source, early: Early) -> Options:
+def _defaults(source: Source, early: Early, form: Form) -> Options:
     """What the flags of a source are when they are left out."""
     sampling = source.sampling if isinstance(source, Model) else SamplingConfig()
     sampling = sampling.without_eta_of_another(early.sampler)
-    return Options(EvaluationRequest(form=form_of(source)), sampling, device=early.device, precision=early.precision)
+    return Options(EvaluationRequest(form=form), sampling, device=early.device, precision=early.precision)
 
 
 def _places(name: str, number: int, count: int, options: Options) -> tuple[Path | None, Path | None]:

@@ -68,8 +68,9 @@ def run(args: list[str]) -> int:
     request = RankRequest(options.choice, options.per_class, options.candidates, options.reject_below, options.seed)
     with progress_bar() as progress:
         ranked = Rank(model, request, options.sampling, options.data_dir, progress).run(progress)
-    show_ranked(ranked.record, console_for_tables())
     write_arrays(out / KEPT, shard_of(ranked.kept, request.seed, model.classes))
     write_text(out / RECORD, json.dumps(ranked.record, allow_nan=False) + "\n")
-    print("written:", out / KEPT, out / RECORD, *save_ranked(ranked, out), sep="\n  ")
+    pictures = save_ranked(ranked, out)
+    show_ranked(ranked.record, console_for_tables())  # last, since whoever reads it may have gone
+    print("written:", out / KEPT, out / RECORD, *pictures, sep="\n  ")
     return 0

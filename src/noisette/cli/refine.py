@@ -76,8 +76,9 @@ def run(args: list[str]) -> int:
     with progress_bar() as progress:
         refine = Refine(model, options.request, samples, options.sampling, options.data_dir, progress)
         refined = refine.run(progress)
-    show_refined(refined.record, console_for_tables())
     write_arrays(out / REFINED, shard_of(refined.after, options.request.seed, model.classes))
     write_text(out / RECORD, json.dumps(refined.record, allow_nan=False) + "\n")
-    print("written:", out / REFINED, out / RECORD, *save_refined(refined, out), sep="\n  ")
+    pictures = save_refined(refined, out)
+    show_refined(refined.record, console_for_tables())  # last, since whoever reads it may have gone
+    print("written:", out / REFINED, out / RECORD, *pictures, sep="\n  ")
     return 0

@@ -47,9 +47,12 @@ def run(args: list[str]) -> int:
         for file in (RECORD, *(f"{stem}.png" for stem in FIGURES)):
             require_writable(out / file)
     with progress_bar() as progress:
-        score = Scoring(samples, options.request, options.data_dir, options.device, progress).run(progress)
-    show(score.record, console_for_tables())
+        score = Scoring(options.request, options.data_dir, options.device, progress).run(samples, progress)
+    written: list[Path] = []
     if out is not None:
         write_text(out / RECORD, json.dumps(score.record, allow_nan=False) + "\n")
-        print("written:", out / RECORD, *save_scores(score, out), sep="\n  ")
+        written = [out / RECORD, *save_scores(score, out)]
+    show(score.record, console_for_tables())  # last, since whoever reads it may have gone
+    if written:
+        print("written:", *written, sep="\n  ")
     return 0

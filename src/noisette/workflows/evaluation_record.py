@@ -63,7 +63,7 @@ def _tables(check: Check) -> Check:
 
 _METRIC = _table(
     {"real_spread": _maybe(_number), "floors": _maybe(_number)},
-    **dict.fromkeys(("value", "low", "high", "real"), _maybe(_number)),
+    **dict.fromkeys(("value", "low", "high", "real"), _number),
     better=lambda value: value in ("up", "down", "near"),
 )
 _IN_FLOORS = _table(value=_number, low=_number, high=_number, real=lambda value: _number(value) and value != 0)

@@ -1,5 +1,7 @@
 """What a report tells of time, and of how to make the run again: one command, seeds, versions, digests."""
 
+import contextlib
+import dataclasses
 import platform
 import shlex
 from collections.abc import Mapping
@@ -14,7 +16,8 @@ from noisette.base.config import flatten, to_plain
 from noisette.base.errors import NoisetteError, Refusal
 from noisette.report.page import Part
 from noisette.report.words import spent
-from noisette.workflows.model import weights_digest
+from noisette.weights.model_file import load_model
+from noisette.workflows.model import locate, weights_digest
 from noisette.workflows.recipes import RunConfig, load_recipe, recipe_names, to_toml
 from noisette.workflows.run_folder import RunFolder
 
@@ -93,8 +96,17 @@ def _versions(known: Mapping[str, Any]) -> str:
 
 def train_command(config: RunConfig, out: Path) -> list[str]:
     """The `noisette train` that has this configuration: the recipe that is nearest, and what differs from it."""
-    wanted = _by_flag(config)
-    flags = {name: _flags(wanted, _by_flag(load_recipe(name))) for name in recipe_names()}
+    wanted, spec = _by_flag(config), None
+    if config.init is not None:
+        with contextlib.suppress(NoisetteError):  # a model that has gone
+            spec = load_model(locate(config.init)).spec
+
+    def unaltered(recipe: str) -> RunConfig:
+        """What `noisette train` makes of a recipe before any flag but --init."""
+        found = load_recipe(recipe)
+        return found if spec is None else dataclasses.replace(found.beginning_from("", spec), init=None)
+
+    flags = {name: _flags(wanted, _by_flag(unaltered(name))) for name in recipe_names()}
     nearest = min(flags, key=lambda name: len(flags[name]))
     return ["noisette", "train", "--recipe", nearest, *flags[nearest], "--out", str(out)]
 

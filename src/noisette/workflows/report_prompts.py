@@ -7,7 +7,7 @@ from noisette.report.page import Part, chart
 from noisette.report.words import listed
 from noisette.workflows.report_samples import labels_for
 from noisette.workflows.run_folder import RunFolder
-from noisette.workflows.score import ScoreRequest, Scoring, scorer_for
+from noisette.workflows.score import ScoreRequest, Scoring
 from noisette.workflows.score_shown import figures_of, told
 from noisette.workflows.scorers import CLIP
 from noisette.workflows.sources import draw
@@ -22,9 +22,9 @@ def prompts(run: RunFolder, folder: Path) -> Part:
     model, dataset = run.model(), run.config.dataset
     require(len(model.classes) > 0, "a model without classes", "classes, to be asked for in words")
     asked = ScoreRequest(CLIP, data=dataset.data, form=dataset.form)
-    scorer_for(CLIP, run.data(), asked.prompts, str(model.device))  # refuses, as other data do, before any is drawn
+    scoring = Scoring(asked, run.data_dir, str(model.device))  # refuses, as other data do, before any is drawn
     samples = draw(model, tuple(labels_for(len(model.classes), EACH, MOST)), 0, model.sampling)
-    score = Scoring(samples, asked, run.data_dir, str(model.device)).run()
+    score = scoring.run(samples)
     figures, many = figures_of(score), f"{len(samples.labels)} samples, seed 0"
     told_of = {
         "best_and_worst": f"Of {many}, those that score most and least in their class.",

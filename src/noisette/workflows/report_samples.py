@@ -159,6 +159,7 @@ def measured(record: Record) -> Part:
     """Every metric with its interval and what real images score."""
     source, data, classifier = record["source"], record["data"], record["classifier"]
     against = f"the {data['part']} part of {data['name']}"
+    read = "–" if classifier["accuracy"] is None else percent(classifier["accuracy"])
     facts = [
         ("measured", f"{source['count']:,} samples, seed {source['seed']}, {data['priors']} class counts"),
         ("against", f"{data['reference_count']:,} real images, {against}"),
@@ -166,7 +167,7 @@ def measured(record: Record) -> Part:
             "classifier",
             f"{classifier['name']}, {classifier['features']} features; trained on {classifier['trained_on']}",
         ),
-        ("it reads", f"{_written(classifier['accuracy'], percent)} of {against}"),
+        ("it reads", f"{read} of {against}"),
         ("sampling", sampling_told(source)),
     ]
     names = [*METRICS, *(name for name in record["metrics"] if name not in METRICS)]
@@ -208,7 +209,7 @@ ARROWS = {"up": "higher", "down": "lower", "near": "near real"}
 def _rows(name: str, found: Mapping[str, Any]) -> list[Row]:
     """The row of a metric, and of the Fréchet distance a second one in floors."""
     title, note, write = METRICS.get(name, (name, "", number))
-    value, low, high, real = (_written(found[key], write) for key in ("value", "low", "high", "real"))
+    value, low, high, real = (write(found[key]) for key in ("value", "low", "high", "real"))
     if found.get("real_spread") is not None:
         real += f" ± {_spread(found['real_spread'], write)}"
     rows = [Row(title, note, (value, f"{low} to {high}", real, ARROWS[found["better"]]))]
@@ -223,10 +224,6 @@ def _rows(name: str, found: Mapping[str, Any]) -> list[Row]:
 def _spread(value: float, write: Callable[[float], str]) -> str:
     """A spread, of which two digits are enough."""
     return write(value) if write is percent else number(1000 * value if write is thousandfold else value, 2)
-
-
-def _written(value: float | None, write: Callable[[float], str]) -> str:
-    return "–" if value is None else write(value)
 
 
 def sampling_told(source: Mapping[str, Any]) -> str:

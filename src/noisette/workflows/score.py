@@ -56,26 +56,24 @@ class Score:
 
 
 class Scoring:
-    """Everything that scoring needs, loaded and checked; `run` does the work."""
+    """Everything that scoring needs, loaded; `run` does the work, for any samples."""
 
     def __init__(
         self,
-        samples: Samples,
         request: ScoreRequest,
         data_dir: Path | None = None,
         device: str = "auto",
         progress: Progress = silent,
     ) -> None:
         """Load the data and the scorer. Raises Refusal for what is missing or does not fit together."""
-        self.samples, self.request = samples, request
-        data, self.real = real_images(request.data, data_dir, request.form, progress)
-        check_fits(samples, data)
-        self.scorer = scorer_for(request.by, data, request.prompts, device)
+        self.data, self.real = real_images(request.data, data_dir, request.form, progress)
+        self.scorer = scorer_for(request.by, self.data, request.prompts, device)
 
-    def run(self, progress: Progress = silent) -> Score:
-        """Calibrate the scorer on real images, and score the samples."""
+    def run(self, samples: Samples, progress: Progress = silent) -> Score:
+        """Calibrate the scorer on real images, and score the samples. Raises Refusal, before that, for samples that are
+        not like the data."""
+        check_fits(samples, self.data)
         calibrated = calibrate(self.scorer, self.real, progress)
-        samples = self.samples
         name = samples.source["name"]
         verdicts = calibrated.judge(samples.images, samples.labels, progress, f"scoring {name}")
         return Score(_record(samples, verdicts, calibrated), samples, verdicts, calibrated)

@@ -15,6 +15,11 @@ from noisette.base.errors import Refusal
 from noisette.base.text_file import read_toml
 from noisette.diffusion.noise import LevelRange
 from noisette.diffusion.objective import DiffusionConfig
+from noisette.perception.contrast import ContrastConfig
+from noisette.perception.fit import FitConfig
+from noisette.training.config import TrainingConfig
+from noisette.workflows.recipes import DataConfig
+from noisette.workflows.reward import RewardRequest
 
 
 @dataclass(frozen=True)
@@ -111,6 +116,15 @@ def test_a_toml_file_is_read(tmp_path):
     path = tmp_path / "fine.toml"
     path.write_text('[inner]\nname = "ä"\n', encoding="utf-8")
     assert read_toml(path) == {"inner": {"name": "ä"}}
+
+
+@pytest.mark.parametrize("config", [TrainingConfig, DataConfig, FitConfig, ContrastConfig, RewardRequest])
+def test_a_number_that_no_file_can_hold_is_refused_before_it_is_written(config):
+    """TOML and JSON readers refuse it: a run could not go on, a model could not be loaded."""
+    name = "split_seed" if config is DataConfig else "seed"
+    config(**{name: -(2**63)})
+    with pytest.raises(Refusal, match=f"{name} {2**63}: expected a number of at most 63 bits"):
+        config(**{name: 2**63})
 
 
 def test_nested_tables_become_one_under_dotted_keys():

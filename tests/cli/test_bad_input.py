@@ -38,6 +38,9 @@ CASES = {
     "no horizon": (f"{TRAIN} --out new --images None --minutes None", "no horizon"),
     "data set to train on": ("train --out new --data mnits", "unknown data set 'mnits'.* did you mean 'mnist'"),
     "device to train on": (f"{TRAIN} --out new --device gpu", "unknown device 'gpu'.* one of auto, cpu, cuda, mps"),
+    "endless demo": ("demo --out new --minutes inf", "minutes inf: expected a positive number"),
+    "split of a check": ("check mnist-5k --validation-fraction 2", "validation_fraction 2.0: expected a share"),
+    "no UTF-8": (f"{TRAIN} --out caf\udce9", r"argument caf\\udce9: expected UTF-8"),
     "minutes of the demo": ("demo --out new --minutes 0", "minutes 0.0: expected a positive number"),
     # data
     "data set": ("check mnits", "unknown data set 'mnits'.* did you mean 'mnist'"),

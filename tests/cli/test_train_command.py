@@ -154,3 +154,4 @@ def test_a_signal_saves_and_the_same_command_goes_on(tiny, tmp_path, number, cod
 def test_durations():
     assert duration(0.4) == "0:00:00"
     assert duration(3725.2) == "1:02:05"
+    assert duration(1e300).endswith("23:59:59")

@@ -190,6 +190,13 @@ def test_images_and_layers_drop_differently_and_no_global_generator_is_touched()
     assert torch.equal(torch.get_rng_state(), before)
 
 
+def test_where_guidance_runs_a_batch_twice_both_halves_drop_the_same():
+    layer, ones = dropout(0.5), torch.ones(2, 2, 3, 3)
+    key_dropout(layer, [3, 4])
+    once = layer(ones)
+    assert torch.equal(layer(torch.cat([ones, ones])), torch.cat([once, once]))
+
+
 @pytest.mark.parametrize("keys", [(), (1, 2), (1, 2, 3, 4)])
 def test_dropout_without_one_key_an_image_is_an_error(keys):
     layer = dropout(0.5)

@@ -209,6 +209,10 @@ BROKEN = {
         lambda folder: change(folder / "config.json", model_type="bert"),
         "of type 'bert': expected one of",
     ),
+    "no name of a model": (
+        lambda folder: change(folder / "config.json", model_type=["clip"]),
+        "of type .'clip'.: expected one of",
+    ),
     "an image tower alone": (
         lambda folder: change(folder / "config.json", model_type="clip_vision_model"),
         "a model without a text tower: expected both towers",
@@ -248,6 +252,7 @@ BROKEN = {
             told,
         )
         for settings, told in (
+            ({"resample": [3]}, r"resample \[3\]: expected 2"),
             ({"resample": 1}, r"resample 1: expected 2 \(bilinear\) or 3 \(bicubic\)"),
             ({"size": "large"}, "size 'large': expected height and width or shortest_edge"),
             ({"size": {"height": 10**9, "width": 16}}, "size .*: expected height and width"),

@@ -118,7 +118,14 @@ def test_one_image_is_refused(stripes):
 @pytest.mark.parametrize(
     "changes",
     [
-        *({"images": 0}, {"batch_size": 0}, {"learning_rate": 0.0}, {"learning_rate": math.nan}, {"zoom": 1.0}),
+        *(
+            {"images": 0},
+            {"images": 2**63},
+            {"batch_size": 1},
+            {"learning_rate": 0.0},
+            {"learning_rate": math.nan},
+            {"zoom": 1.0},
+        ),
         *({"weight_decay": -0.1}, {"smoothing": 1.0}, {"shift": -0.1}, {"rotation": 181.0}, {"rotation": -1.0}),
     ],
 )

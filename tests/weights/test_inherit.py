@@ -1,5 +1,7 @@
 """The weights of a model as the first weights of another: all but the class table, to the last tensor."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -61,6 +63,15 @@ def test_another_network_is_refused_and_nothing_taken_over(tiny_model):
     network = born(other, model.spec.classes)
     with pytest.raises(Refusal, match=r"the model to begin from has another network: .*stem\.weight"):
         inherit(network, model.spec.classes, model)
+
+
+def test_another_embedding_is_refused(tiny_model):
+    model = tiny_model(classes=("a", "b"))
+    config = replace(model.spec.network, embedding=2 * model.spec.network.embedding)
+    network = UNet(config, model.spec.channels, 2)
+    expected = model.spec.network.embedding
+    with pytest.raises(Refusal, match=f"embedding {config.embedding}: expected {expected}, as the model to begin from"):
+        inherit(network, ("new", "newer"), model)
 
 
 def test_other_channels_are_refused(tiny_model):

@@ -366,6 +366,7 @@ def test_the_trained_range_is_that_of_the_table_or_of_the_levels():
         ({"guidance_from": -1.0}, r"guidance from -1\.0"),
         ({"guidance_from": math.nan}, "guidance from nan"),
         ({"clamp": True, "clamp_quantile": 1.0}, r"clamp_quantile 1\.0: expected a number between 0 and 1"),
+        ({"clamp_quantile": 0.9}, r"clamp_quantile 0\.9 without clamp: expected both, or neither"),
     ],
     ids=str,
 )

@@ -214,6 +214,7 @@ def test_a_model_without_classes_needs_a_prompt(tiny_model, classifier):
         ({"prompt": "7"}, "prompt '7' without a judge"),
         ({"against": ("7",)}, "against without a judge"),
         ({"steer": "clip", "against": ("7",)}, "against without a prompt"),
+        ({"steer": "clip", "prompt": "a {label}", "against": ("7",)}, "against beside a prompt for the class of each"),
         ({"steer_scale": -1.0}, "steer_scale -1.0"),
         ({"steer_scale": math.nan}, "steer_scale nan"),
         ({"steer_from": 2.0, "steer_to": 1.0}, "steer from 2.0 to 1.0"),

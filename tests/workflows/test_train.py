@@ -535,7 +535,7 @@ def test_auto_precision_is_measured_and_kept(tmp_path, monkeypatch):
         (replace(CONFIG, network=UNetConfig(widths=(8, 24))), "belongs to another run: network"),
         (replace(CONFIG, dataset=DataConfig(split_seed=3)), "dataset.split_seed is 3, not 0"),
         (replace(CONFIG, sampling=SamplingConfig(steps=3)), "sampling.steps is 3, not 2"),
-        (replace(CONFIG, sampling=replace(CONFIG.sampling, clamp_quantile=0.9)), "clamp_quantile is 0.9, not None"),
+        (replace(CONFIG, diffusion=replace(CONFIG.diffusion, data_std=0.5)), "diffusion.data_std is 0.5, not None"),
     ],
     ids=["seed", "batch size", "network", "split", "sampling", "an option that was left out"],
 )

@@ -50,6 +50,17 @@ def test_it_begins_with_the_model_s_weights_and_diffusion(source, tmp_path):
     assert torch.equal(rows[7].detach(), model.network.embed_class.weight[1])  # "7" was known
 
 
+def test_its_card_tells_what_the_weights_cost_that_it_began_from(source, tmp_path):
+    runs = [tmp_path / "first", tmp_path / "second"]
+    list(Run(config_from(source), runs[0], device="cpu", command="the first").events())
+    list(Run(config_from(runs[0] / "last.safetensors"), runs[1], device="cpu").events())
+    card = load_model(runs[1] / "last.safetensors").card
+    assert card["begun_from"] == [
+        {"command": "the first", "images_seen": 64},
+        {"command": None, "images_seen": None},  # `source` tells nothing
+    ]
+
+
 def test_stopped_and_resumed_it_is_the_unbroken_run(source, tmp_path):
     config = config_from(source)
     list(Run(config, tmp_path / "whole", device="cpu").events())

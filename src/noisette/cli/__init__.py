@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from importlib import import_module
 
 from noisette import __version__
-from noisette.base.errors import NoisetteError, Refusal, one_line, unknown
+from noisette.base.errors import NoisetteError, Refusal, one_line, printable, unknown
 from noisette.base.processes import rank_and_count
 from noisette.cli.voice import Voice
 
@@ -63,6 +63,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(args: list[str]) -> int:
+    for arg in args:  # cards and caches hold them, and JSON is UTF-8
+        if not arg.isprintable() and any("\ud800" <= sign <= "\udfff" for sign in arg):
+            raise Refusal(f"argument {printable(arg)}: expected UTF-8")
     name = args[0] if args else "--help"
     if name in ("-h", "--help"):
         print(usage())

@@ -7,6 +7,7 @@ from typing import Annotated
 from rich.console import Console
 from tyro.conf import arg
 
+from noisette.base.config import require
 from noisette.base.errors import Refusal
 from noisette.cli.flags import parse, subject
 from noisette.cli.progress import progress_bar
@@ -23,7 +24,8 @@ class Options:
     data_dir: Annotated[Path | None, arg(metavar="FOLDER", help_behavior_hint="(optional)")] = None
     """Holds the data set's files; without it they are looked for in NOISETTE_DATA, then downloaded."""
     validation_fraction: float = 0.2
-    """Share held out for validation, stratified by class."""
+    """Share held out for validation, stratified by class. Recipes hold out a twentieth, few a tenth, demo and lab a
+    fifth."""
     split_seed: int = 0
     """Decides which images are held out."""
     form: Form = Form()
@@ -35,9 +37,10 @@ def run(args: list[str]) -> int:
     options = parse(Options, flags, PROG)
     if name is None:
         raise Refusal(f"no data set: expected its name first, as in {PROG}")
-    split = options.validation_fraction, options.split_seed
+    fraction = options.validation_fraction
+    require(0 <= fraction < 1, f"validation_fraction {fraction}", "a share from 0 up to 1")
     with progress_bar() as progress:
-        report = check_data(name, options.data_dir, *split, options.form, progress)
+        report = check_data(name, options.data_dir, fraction, options.split_seed, options.form, progress)
     show(report, Console())
     report.require_sound()
     return 0

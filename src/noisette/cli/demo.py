@@ -1,5 +1,6 @@
 """`noisette demo`."""
 
+import math
 import shlex
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +26,7 @@ class Options:
 def run(args: list[str]) -> int:
     """Make the demonstration; the exit code."""
     options = parse(Options, args, "noisette demo")
-    require(options.minutes > 0, f"minutes {options.minutes}", "a positive number")
+    require(0 < options.minutes < math.inf, f"minutes {options.minutes}", "a positive number")
     code = 0
 
     def followed(run: Run) -> bool:

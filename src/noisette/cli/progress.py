@@ -101,8 +101,8 @@ def plan_lines(run: Run) -> list[str]:
 
 
 def duration(seconds: float) -> str:
-    """Hours, minutes and seconds."""
-    return str(timedelta(seconds=round(seconds)))
+    """Hours, minutes and seconds, at most what a timedelta holds."""
+    return str(timedelta(seconds=round(min(seconds, timedelta.max.total_seconds() - 1))))
 
 
 @contextlib.contextmanager

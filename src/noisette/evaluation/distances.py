@@ -77,7 +77,9 @@ def kernel_interval(
     fakes = [fake[group == number].double() for number in range(GROUPS)]
     sizes = torch.tensor([len(some) for some in fakes])
     across = torch.tensor([_similarities(some, real) for some in fakes], dtype=torch.float64)  # [G]
-    among = torch.tensor([[_similarities(a, b) for b in fakes] for a in fakes], dtype=torch.float64)  # [G, G]
+    among = torch.zeros(GROUPS, GROUPS, dtype=torch.float64)
+    for one, other in itertools.combinations_with_replacement(range(GROUPS), 2):
+        among[one, other] = among[other, one] = _similarities(fakes[one], fakes[other])
     among -= torch.tensor([_own_similarities(some) for some in fakes], dtype=torch.float64).diag()
     among_real = (_similarities(real, real) - _own_similarities(real)) / (len(real) * (len(real) - 1))
 

@@ -47,10 +47,11 @@ class SeededDropout(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         if not self.training or self.rate == 0:
             return x
-        if len(self.keys) != len(x):
+        if not self.keys or len(x) % len(self.keys):
             raise ValueError(f"dropout needs one key an image: found {len(self.keys)} for {len(x)} images")
         masks = [torch.rand(x.shape[1:], generator=generator("dropout", self.site, key)) for key in self.keys]
-        keep = (torch.stack(masks) >= self.rate).to(x)
+        times = len(x) // len(self.keys)  # guidance runs each image several times in one batch
+        keep = (torch.stack(masks * times) >= self.rate).to(x)
         return x * keep / (1 - self.rate)
 
 

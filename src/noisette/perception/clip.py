@@ -190,7 +190,7 @@ def _kind(folder: Path) -> str:
     found = config.get("model_type") if isinstance(config, dict) else None
     if isinstance(found, str) and re.fullmatch(r"(clip|siglip)_vision_model", found):
         raise Refusal(f"{folder} is a model without a text tower: expected both towers of a CLIP or SigLIP model")
-    if found not in KINDS:
+    if not isinstance(found, str) or found not in KINDS:
         raise Refusal(f"{folder} is a model of type {shown(found)}: expected one of {', '.join(KINDS)}")
     for tower in ("text_config", "vision_config"):
         layers = config[tower].get("num_hidden_layers", 0) if isinstance(config.get(tower), dict) else 0
@@ -199,7 +199,7 @@ def _kind(folder: Path) -> str:
             f"{folder}: {tower} of {shown(layers)} layers",
             f"at most {MOST_LAYERS}",
         )
-    return KINDS[str(found)]
+    return KINDS[found]
 
 
 def _network(folder: Path, model: Any, config: Any) -> Any:

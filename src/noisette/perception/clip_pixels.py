@@ -83,7 +83,11 @@ def read_pixel_form(folder: Path, channels: int, side: int) -> PixelForm:
         config = config.get("image_processor")
     require(isinstance(config, dict), f"{path}: {shown(config)}", "a table of settings")
     way = config.get("resample", 3)
-    require(way in WAYS, f"{path}: resample {shown(way)}", " or ".join(f"{key} ({WAYS[key]})" for key in WAYS))
+    require(
+        isinstance(way, int) and way in WAYS,
+        f"{path}: resample {shown(way)}",
+        " or ".join(f"{key} ({WAYS[key]})" for key in WAYS),
+    )
     scale = config.get("rescale_factor", 1 / 255) if config.get("do_rescale", True) else 1.0
     require(
         isinstance(scale, float) and math.isclose(scale, 1 / 255, rel_tol=1e-3),

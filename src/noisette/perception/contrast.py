@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from noisette.base.config import require
+from noisette.base.config import require, require_storable
 from noisette.base.seeds import generator, hash_seed
 from noisette.base.shapes import Images, Labels
 from noisette.perception.captions import STROKES, Language, write_captions
@@ -63,6 +63,7 @@ class ContrastConfig:
     """And moved by at most this share of its sides."""
 
     def __post_init__(self) -> None:
+        require_storable(self)
         for name in ("layers", "images", "batch_size"):
             require(getattr(self, name) >= 1, f"{name} {getattr(self, name)}", "at least 1")
         require(2 <= self.patches <= 32, f"patches {self.patches}", "2 to 32 a side")

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from noisette.base.config import require
+from noisette.base.config import require, require_storable
 from noisette.base.errors import NoisetteError
 from noisette.base.seeds import generator
 from noisette.base.shapes import Images, Labels
@@ -41,8 +41,9 @@ class FitConfig:
     """And moved by at most this share of its sides."""
 
     def __post_init__(self) -> None:
-        for name in ("images", "batch_size"):
-            require(getattr(self, name) >= 1, f"{name} {getattr(self, name)}", "at least 1")
+        require_storable(self)
+        require(self.images >= 1, f"images {self.images}", "at least 1")
+        require(self.batch_size >= 2, f"batch_size {self.batch_size}", "at least 2, for batch normalisation")
         rate = self.learning_rate
         require(math.isfinite(rate) and rate > 0, f"learning_rate {rate}", "a positive number")
         for name in ("weight_decay", "smoothing", "zoom", "shift"):

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from noisette.base.config import require
+from noisette.base.config import require, require_storable
 from noisette.training.optimizers import OPTIMIZERS
 from noisette.training.rates import RATES
 
@@ -56,6 +56,7 @@ class TrainingConfig:
     """Decides everything random in training."""
 
     def __post_init__(self) -> None:
+        require_storable(self)
         OPTIMIZERS[self.optimizer]
         RATES[self.rate]
         for name in ("images", "batch_size", "accumulation", "plateau_patience", "validate_every"):

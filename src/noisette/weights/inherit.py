@@ -30,6 +30,8 @@ def inherit(network: UNet, classes: Sequence[str], source: ModelFile) -> tuple[s
     rows = weights[CLASS_TABLE]  # [classes + 1, E], the last is "no class"
     known = dict(zip(spec.classes, rows[:-1], strict=True))
     born = network.embed_class.weight.cpu()
+    found, expected = born.shape[1], rows.shape[1]
+    require(found == expected, f"embedding {found}", f"{expected}, as the model to begin from has")
     own = [known.get(name, row) for name, row in zip(classes, born[:-1], strict=True)]
     weights[CLASS_TABLE] = torch.stack([*own, rows[-1]])
     try:

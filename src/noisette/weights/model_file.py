@@ -37,7 +37,7 @@ class SamplingConfig:
     steps: int = 18
     """Of the grid of noise levels."""
     grid: str = TRAINED
-    """trained (the levels of training), or a schedule worked out over the trained range."""
+    """trained (the levels of training), or a schedule worked out between the ends that training's settings name."""
     guidance_scale: float = 1.0
     """Classifier-free guidance: 1 is the conditional model, 0 the unconditional one."""
     guidance_from: float = 0.0
@@ -49,7 +49,7 @@ class SamplingConfig:
     clamp: bool = False
     """Whether estimates are kept in [-1, 1]."""
     clamp_quantile: float | None = None
-    """Clamps by dynamic threshold, at this quantile of the absolute values."""
+    """With clamp: by dynamic threshold, at this quantile of the absolute values."""
 
     def __post_init__(self) -> None:
         make_sampler(self.sampler, self.eta)
@@ -68,6 +68,7 @@ class SamplingConfig:
         )
         quantile = self.clamp_quantile
         require(quantile is None or 0 < quantile < 1, f"clamp_quantile {quantile}", "a number between 0 and 1")
+        require(self.clamp or quantile is None, f"clamp_quantile {quantile} without clamp", "both, or neither")
 
     def perturbs(self) -> bool:
         """Whether guidance leads away from perturbed attention: asked for, at a scale above 1."""

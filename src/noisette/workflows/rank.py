@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 import noisette
-from noisette.base.config import require
+from noisette.base.config import require, require_storable
 from noisette.base.errors import NoisetteError
 from noisette.base.progress import Progress, silent
 from noisette.evaluation.ranking import BestApart
@@ -49,7 +49,7 @@ class RankRequest:
             f"at least {self.per_class} a class (--from)",
         )
         require(0 <= self.reject_below <= 1, f"reject_below {self.reject_below}", "a probability, 0 to 1")
-        require(-(2**63) <= self.seed < 2**63, f"seed {self.seed}", "a number of at most 63 bits")
+        require_storable(self)
 
 
 @dataclass(frozen=True, eq=False)

@@ -8,7 +8,7 @@ from typing import TypeVar
 
 import tomli_w
 
-from noisette.base.config import flatten, from_plain, require, to_plain
+from noisette.base.config import flatten, from_plain, require, require_storable, to_plain
 from noisette.base.errors import Refusal, unknown
 from noisette.base.files import names_in
 from noisette.base.text_file import read_toml
@@ -38,6 +38,7 @@ class DataConfig:
     form: Form = Form()
 
     def __post_init__(self) -> None:
+        require_storable(self)
         fraction = self.validation_fraction
         require(0 <= fraction < 1, f"validation_fraction {fraction}", "a share from 0 up to 1")
 

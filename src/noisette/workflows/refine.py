@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 import noisette
-from noisette.base.config import require
+from noisette.base.config import require, require_storable
 from noisette.base.progress import Progress, silent
 from noisette.base.seeds import hash_seed
 from noisette.data.images import to_model
@@ -50,7 +50,7 @@ class RefineRequest:
         require(self.noise_level > 0, f"noise_level {self.noise_level}", "a positive number")
         require(self.tries >= 1, f"tries {self.tries}", "at least 1")
         require(self.per_class >= 1, f"per_class {self.per_class}", "at least 1")
-        require(-(2**63) <= self.seed < 2**63, f"seed {self.seed}", "a number of at most 63 bits")
+        require_storable(self)
 
 
 @dataclass(frozen=True, eq=False)

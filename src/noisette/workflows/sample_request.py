@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from noisette.base.config import require, to_plain
+from noisette.base.config import require, require_storable, to_plain
 from noisette.base.errors import Refusal
 from noisette.base.shapes import NO_CLASS
 from noisette.report.pictures import check_film_name
@@ -67,7 +67,7 @@ class SampleRequest:
         for name in ("per_class", "count"):
             value = getattr(self, name)
             require(value is None or value >= 1, f"{name} {value}", "at least 1")
-        require(-(2**63) <= self.seed < 2**63, f"seed {self.seed}", "a number of at most 63 bits")
+        require_storable(self)
         require(len(set(self.index)) == len(self.index), "an index given twice", "each image once")
         led = self.steering.steer is not None and self.steering.by_class
         require(not led or self.count is None, "count, images of no class, led to their class", "--prompt and a text")

@@ -44,6 +44,11 @@ class SteeringConfig:
         require(led or not self.against, "against without a judge", "--steer and which one")
         require(self.prompt is not None or not self.against, "against without a prompt", "--prompt and what to lead to")
         require(
+            not (self.against and self.by_class),
+            "against beside a prompt for the class of each image",
+            "a prompt that is the same for all",
+        )
+        require(
             math.isfinite(self.steer_scale) and self.steer_scale >= 0,
             f"steer_scale {self.steer_scale}",
             "a finite number of at least 0",

@@ -63,6 +63,8 @@ from noisette.workflows.settled import Settled, read_settled, write_settled
 SAVE_SECONDS = 60.0
 PREVIEW_IMAGES, PREVIEW_CLASSES, PREVIEW_STEPS = 60, 20, 20
 CHECKPOINTS = "checkpoints"
+MOST_ANCESTORS = 20
+"""Models that a card names, each begun from the next."""
 
 
 @dataclass(frozen=True)
@@ -182,12 +184,16 @@ class Run:
         self.board = Board(out) if tensorboard else None
 
     def _begin_from(self, model: str, network: UNet) -> None:
-        """Give the network the weights of a model. Raises Refusal where they would mean something else."""
+        """Give the network the weights of a model, and the card what they cost. Raises Refusal where they would mean
+        something else."""
         source = load_model(locate(model))
         for name in ("parameterisation", "data_std"):
             own, trained = getattr(self.spec.diffusion, name), getattr(source.spec.diffusion, name)
             require(own == trained, f"--{name.replace('_', '-')} {own}", f"{trained}, as {model} was trained with")
         inherit(network, self.spec.classes, source)
+        told = {key: source.card.get(key) for key in ("command", "images_seen", "begun_from")}
+        before = told.pop("begun_from")
+        self.card["begun_from"] = [told, *(before if isinstance(before, list) else [])][:MOST_ANCESTORS]
 
     def _settle(self, resumed: bool) -> Settled:
         """What the run has settled, or what is settled now: the first process says, the others must find the same."""

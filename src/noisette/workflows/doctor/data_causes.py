@@ -5,7 +5,7 @@ from noisette.report.words import percent
 from noisette.workflows.doctor.evidence import FOUND, SUSPECTED, Diagnosis, Evidence
 
 SLIVER = 32
-"""Grey levels, of 256: data that use no more have next to no contrast (data stored as 0 to 1 use two)."""
+"""Grey levels between darkest and brightest, of 256: no more is next to no contrast (stored as 0 to 1 they span 1)."""
 SMALL_DEVIATION = 0.05
 """Of all values in [-1, 1]. MNIST has 0.62; a hundredth of white pixels on black has 0.2."""
 FEW_IN_ALL = 300

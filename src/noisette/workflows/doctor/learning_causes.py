@@ -6,7 +6,7 @@ from noisette.report.words import percent
 from noisette.workflows.doctor.evidence import FOUND, SUSPECTED, Course, Diagnosis, Evidence, Numbers
 
 USUAL_RATE = {"adamw": 1e-3, "muon": 0.02}
-"""The largest learning rates of the recipes."""
+"""Learning rates: adamw's is the default of `TrainingConfig`, muon's that of the recipes."""
 FEW_STEPS = 100
 WINDOWS = 10
 ROSE = 1.5
@@ -95,7 +95,7 @@ def rate_too_high(evidence: Evidence) -> Diagnosis | None:
     clip = config.training.gradient_clip
     if clip:
         lines.append(f"{percent(float(np.mean(course.norm > clip)))} of the gradients were clipped to norm {clip:g}")
-    lines.append(f"learning rate {rate:g}; the recipes take {usual:g} at most with {config.training.optimizer}")
+    lines.append(f"learning rate {rate:g}; usual is {usual:g} with {config.training.optimizer}")
     sure = FOUND if found or (course.diverged is not None and rate > 4 * usual) else SUSPECTED
     return Diagnosis(sure, tuple(lines), f"--learning-rate {min(rate / 4, usual):.2g}")
 
@@ -117,7 +117,7 @@ def rate_too_low(evidence: Evidence) -> Diagnosis | None:
     highest, usual = float(course.rate.max()), USUAL_RATE[training.optimizer]
     if highest > usual / 10:
         return None
-    lines = [f"the highest learning rate was {highest:.2g}; the recipes take {usual:g} with {training.optimizer}"]
+    lines = [f"the highest learning rate was {highest:.2g}; usual is {usual:g} with {training.optimizer}"]
     moved = measured.moved if measured else None
     first, middle, last = windows(course.loss, 3)
     linear = middle - last > 0.5 * (first - middle) > 0

@@ -113,7 +113,7 @@ def guidance_too_strong(evidence: Evidence) -> Diagnosis | None:
         f"{sampling.guidance_to:g}: beyond about 3 images become saturated and alike"
     )
     sure = SUSPECTED if sampling.clamp else FOUND
-    return Diagnosis(sure, (line,), "--guidance-scale 2 --guidance-from 0.3 --guidance-to 6")
+    return Diagnosis(sure, (line,), "--guidance-scale 2 --guidance-from 0.3 --guidance-to 4")
 
 
 def too_few_sampling_steps(evidence: Evidence) -> Diagnosis | None:

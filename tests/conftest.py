@@ -249,7 +249,7 @@ def blobs(blob_classifier, tmp_path, monkeypatch):
 
     found = Blobs(tmp_path)
     shutil.copy(blob_classifier, found.classifier)
-    for reader in ("real_statistics", "perceive", "studies.judge"):
+    for reader in ("real_statistics", "perceive"):
         monkeypatch.setattr(f"noisette.workflows.{reader}.load_data", found.load)
     monkeypatch.setattr("noisette.workflows.real_statistics.DRAWS", 2)
     monkeypatch.setattr("noisette.evaluation.distances.GROUPS", 8)  # blocks of the kernel distance: most of the time

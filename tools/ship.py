@@ -2,8 +2,9 @@
 
     python tools/ship.py runs/best mnist --metrics a.json b.json [--sampler heun --steps 18 --guidance-scale 1.5 ...]
 
-The flags settle the sampling defaults that travel in the weights. --metrics are records that `noisette evaluate
-runs/best --data mnist --json a.json` wrote with these very defaults, one for each classifier; they go into the card.
+The flags settle the sampling defaults that travel in the weights. --metrics are records that `noisette evaluate mnist
+--data mnist --json a.json` wrote with these very defaults, one for each classifier; they go into the card. So ship a
+run without them, measure what ships, rounded as it is, and ship that file again with them.
 """
 
 import argparse

@@ -248,6 +248,17 @@ def test_no_more_are_measured_than_draws_of_real_images_can_match(request_of, bl
         assert tally(take(samples, real, request_of()).labels) == [150] * 3  # half of 300
 
 
+def test_without_a_test_part_the_validation_split_is_held_against():
+    real = EvaluationRequest("mnist-5k", validation_fraction=0.1).load_real()
+    assert (real.against, len(real.train.rows), len(real.reference.rows)) == ("validation", 4500, 500)
+
+
+def test_a_test_part_of_other_classes_is_refused(request_of, blobs):
+    blobs.data["test"] = dataclasses.replace(blobs.data["test"], classes=("left", "right", "middle"))
+    with pytest.raises(Refusal, match="blobs with a test part of classes left, right, middle: expected left, middle, "):
+        request_of().load_real()
+
+
 def test_the_validation_split_can_be_held_against(request_of, good, tiny_model, blobs):
     request = request_of(against="validation", validation_fraction=0.25, split_seed=4)
     real = request.load_real()
@@ -392,7 +403,7 @@ def test_what_does_not_fit_is_refused_before_any_work(request_of, blobs, good, t
     refused(model(size=(1, 8, 8)), r"m: images \[8, 8, 1\]")
     refused(model(classes=("a", "b", "c")), "m draws the classes a, b, c: expected those of blobs, left, middle, right")
     refused(good, "unknown data set 'blob'", data="blob")
-    refused(good, "mnist-5k has no test part: use its validation split", data="mnist-5k")
+    refused(good, "mnist-5k has no test part: use its validation split", data="mnist-5k", against="test")
     refused(good, r"classifier mnist reads images \[28, 28, 1\].* as noisette perceive blobs", classifier="mnist")
     spec = ClassifierSpec(ClassifierConfig(features=64), 1, 8, 10, ("left", "right", "middle"))
     save_classifier(blobs.folder / "other.safetensors", spec, spec.new_network(), {})

@@ -276,7 +276,7 @@ def test_without_a_record_one_is_made_and_kept_beside_the_page(only_measured, fo
         assert missing(write_report(folder, device="cpu", count=1000)) == {}
     (request,) = asked  # once: the second page finds it
     assert (request.data, request.count, request.classifier) == ("mnist-5k", 1000, "mnist")
-    assert (request.against, request.validation_fraction, request.split_seed) == ("validation", 0.2, 0)
+    assert (request.against, request.validation_fraction, request.split_seed) == (None, 0.2, 0)
     assert json.loads((folder / "report" / "evaluation.json").read_text()) == record
     assert not (folder / "evaluation.json").exists()
 

@@ -76,8 +76,8 @@ class EvaluationRequest:
 
     data: str = "mnist"
     """The real images: a data set's name or path, as `noisette train` reads it."""
-    against: Against = "test"
-    """Its test part, or a validation split of its training part."""
+    against: Against | None = None
+    """Its test part, or a validation split of its training part; left out, the latter where there is no test part."""
     count: int = 10_000
     """Samples drawn of a model, or used of a file; rounded down to equal class counts."""
     priors: Priors | None = None

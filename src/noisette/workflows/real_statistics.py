@@ -28,7 +28,7 @@ from noisette.base.tensor_file import read_tensors, write_tensors
 from noisette.data.checks import check
 from noisette.data.datasets import load_data
 from noisette.data.form import AS_IT_IS, Form
-from noisette.data.images import ImageData, to_model
+from noisette.data.images import ImageData, NoTestPart, to_model
 from noisette.data.split import split
 from noisette.evaluation.distances import frechet, kernel
 from noisette.evaluation.intervals import GROUPS
@@ -125,7 +125,7 @@ class Real:
 def load_real(
     name: str,
     data_dir: Path | None,
-    against: Against,
+    against: Against | None,
     classifier: str,
     validation_fraction: float = 0.2,
     split_seed: int = 0,
@@ -133,17 +133,19 @@ def load_real(
     form: Form = AS_IT_IS,
     progress: Progress = silent,
 ) -> Real:
-    """The data set's training part and its test part; or, against validation, the two parts of a split of the former.
+    """The data set's training part and its test part; or, against validation, the two parts of a split of the former,
+    as also where nothing is asked for and there is no test part.
 
     inception: a file of weights, for features of Inception v3 instead of the classifier's. Raises Refusal for data
     that are not sound or lack a class in either part, for a classifier of another size or of other classes than the
     data have, and for weights that are missing or another network's.
     """
     data = load_data(name, data_dir, "train", form, progress)
-    if against == "test":
-        test = load_data(name, data_dir, "test", form.like(*data.images.shape[1:]), progress)
-        train, held_out = _whole(data), _whole(test)
+    test = None if against == "validation" else _test_part(name, data, data_dir, form, progress, against)
+    if test is not None:
+        against, train, held_out = "test", _whole(data), _whole(test)
     else:
+        against = "validation"
         rows = split(data.labels, validation_fraction, split_seed)
         train, held_out = (Part(data, torch.from_numpy(part)) for part in rows)
     for part, what in ((train, "training"), (held_out, against)):
@@ -160,6 +162,21 @@ def load_real(
     )
     extractor = None if inception is None else load_inception(inception, choose_device("auto"))
     return Real(train, held_out, against, perception, extractor)
+
+
+def _test_part(
+    name: str, train: ImageData, data_dir: Path | None, form: Form, progress: Progress, against: Against | None
+) -> ImageData | None:
+    """The test part beside a training part. None where there is none, unless it is asked for."""
+    try:
+        test = load_data(name, data_dir, "test", form.like(*train.images.shape[1:]), progress)
+    except NoTestPart:
+        if against == "test":
+            raise
+        return None
+    found, expected = shortened(test.classes), shortened(train.classes)
+    require(test.classes == train.classes, f"data set {name} with a test part of classes {found}", expected)
+    return test
 
 
 def _whole(data: ImageData) -> Part:

@@ -1,6 +1,5 @@
 """`noisette report`: one page that tells a run, whatever state it is in."""
 
-import dataclasses
 import json
 import platform
 import time
@@ -13,9 +12,8 @@ import torch
 
 import noisette
 from noisette.base.config import require
-from noisette.base.errors import NoisetteError, Refusal, one_line
+from noisette.base.errors import NoisetteError, one_line
 from noisette.base.files import require_writable, write_text
-from noisette.data.datasets import load_data
 from noisette.report.page import TITLES, KeyNumber, Page, Part, render
 from noisette.report.words import by, listed, number, percent, spent
 from noisette.workflows import report_again as again
@@ -26,7 +24,6 @@ from noisette.workflows.evaluate import FORMAT, RECORD, EvaluationRequest, evalu
 from noisette.workflows.evaluation_record import is_record
 from noisette.workflows.model import weights_digest
 from noisette.workflows.perceive import load_perception
-from noisette.workflows.real_statistics import Against
 from noisette.workflows.run_folder import Once, RunFolder, read_table
 
 NONE = "–"
@@ -121,7 +118,7 @@ def _record(run: RunFolder, beside: Path, request: EvaluationRequest) -> dict[st
         found = read_table(path)
         if _is_of(found, *wanted, request):
             return found
-    found = evaluate(model, dataclasses.replace(request, against=_against(run)), run.data_dir)
+    found = evaluate(model, request, run.data_dir)
     write_text(beside / RECORD, json.dumps(found, indent=1) + "\n")
     return found
 
@@ -135,15 +132,6 @@ def _is_of(record: Mapping[str, Any], weights: str, classifier: str, request: Ev
     named = record.get("format"), source.get("model_digest"), record["classifier"]["digest"], record["data"]["name"]
     enough = source["count"] > request.count - len(record["classes"])
     return bool(named == (FORMAT, weights, classifier, request.data) and enough)
-
-
-def _against(run: RunFolder) -> Against:
-    """The data's test part; where there is none, what the run held out."""
-    try:
-        load_data(run.config.dataset.data, run.data_dir, "test", run.config.dataset.form)
-    except Refusal:
-        return "validation"
-    return "test"
 
 
 # The head of the page -----------------------------------------------------------------------------

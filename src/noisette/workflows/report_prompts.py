@@ -22,7 +22,8 @@ def prompts(run: RunFolder, folder: Path) -> Part:
     model, dataset = run.model(), run.config.dataset
     require(len(model.classes) > 0, "a model without classes", "classes, to be asked for in words")
     asked = ScoreRequest(CLIP, data=dataset.data, form=dataset.form)
-    scoring = Scoring(asked, run.data_dir, str(model.device))  # refuses, as other data do, before any is drawn
+    run.data()  # refuses other data than it was trained on
+    scoring = Scoring(asked, run.data_dir, str(model.device))  # refuses, too, before any is drawn
     samples = draw(model, tuple(labels_for(len(model.classes), EACH, MOST)), 0, model.sampling)
     score = scoring.run(samples)
     figures, many = figures_of(score), f"{len(samples.labels)} samples, seed 0"

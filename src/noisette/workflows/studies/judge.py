@@ -13,9 +13,8 @@ from typing import Any
 import torch
 
 from noisette.base.progress import silent
-from noisette.data.datasets import load_data
 from noisette.data.form import AS_IT_IS, Form
-from noisette.data.images import ImageData, NoTestPart
+from noisette.data.images import ImageData
 from noisette.data.split import Index
 from noisette.evaluation.distances import frechet, frechet_interval
 from noisette.evaluation.intervals import Interval
@@ -26,7 +25,6 @@ from noisette.perception.classifier import Classifier
 from noisette.report.pictures import Pixels
 from noisette.workflows.real_statistics import (
     REFERENCE_SEED,
-    Against,
     Part,
     Seen,
     load_real,
@@ -49,9 +47,8 @@ class Judge:
 
     def __init__(self, classifier: str, data: str, data_dir: Path | None, form: Form = AS_IT_IS) -> None:
         """Load all of it, the images in a form. Raises Refusal for what is missing, or does not fit together."""
-        against: Against = "test" if _has_test_part(data, data_dir, form) else "validation"
-        self.held_out_share = 0.05 if against == "test" else 0.2
-        self.real = load_real(data, data_dir, against, classifier, self.held_out_share, form=form)
+        self.real = load_real(data, data_dir, None, classifier, 0.2, form=form)
+        self.held_out_share = 0.05 if self.real.against == "test" else 0.2
         self._yardsticks: dict[int, Yardstick] = {}
 
     @property
@@ -120,11 +117,3 @@ class Judge:
 
 def _metric(interval: Interval, real: float) -> dict[str, float]:
     return {"value": interval.value, "low": interval.low, "high": interval.high, "real": real}
-
-
-def _has_test_part(name: str, data_dir: Path | None, form: Form) -> bool:
-    try:
-        load_data(name, data_dir, "test", form)
-    except NoTestPart:
-        return False
-    return True

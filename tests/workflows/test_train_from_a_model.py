@@ -55,10 +55,7 @@ def test_its_card_tells_what_the_weights_cost_that_it_began_from(source, tmp_pat
     list(Run(config_from(source), runs[0], device="cpu", command="the first").events())
     list(Run(config_from(runs[0] / "last.safetensors"), runs[1], device="cpu").events())
     card = load_model(runs[1] / "last.safetensors").card
-    assert card["begun_from"] == [
-        {"command": "the first", "images_seen": 64},
-        {"command": None, "images_seen": None},  # `source` tells nothing
-    ]
+    assert card["begun_from"] == ["64 images, the first", "None images, None"]  # `source` tells nothing
 
 
 def test_stopped_and_resumed_it_is_the_unbroken_run(source, tmp_path):

@@ -191,9 +191,8 @@ class Run:
             own, trained = getattr(self.spec.diffusion, name), getattr(source.spec.diffusion, name)
             require(own == trained, f"--{name.replace('_', '-')} {own}", f"{trained}, as {model} was trained with")
         inherit(network, self.spec.classes, source)
-        known = {key: source.card.get(key) for key in ("command", "images_seen")}
-        told = {key: value if isinstance(value, str | int) else None for key, value in known.items()}  # a card is free
-        before = source.card.get("begun_from")
+        command, images, before = (source.card.get(key) for key in ("command", "images_seen", "begun_from"))
+        told = f"{images} images, {command}"[:1000]  # a card is free: these may be missing, or anything
         self.card["begun_from"] = [told, *(before if isinstance(before, list) else [])][:MOST_ANCESTORS]
 
     def _settle(self, resumed: bool) -> Settled:

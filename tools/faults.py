@@ -674,6 +674,36 @@ FAULTS = (
         "fuzz/test_hostile_tensors.py::test_a_card_may_say_anything_but_steers_no_terminal",
         {"Text(printable(found))": "Text(found)"},
     ),
+    *planted_in(
+        "held against",
+        "workflows/real_statistics.py",
+        "workflows/test_evaluate.py::test_samples_of_no_class_are_held_against_what_is_read_of_the_real_images",
+        {"draw.labels if labelled else draw.guesses": "draw.labels"},
+    ),
+    *planted_in(
+        "held against",
+        "workflows/evaluate.py",
+        "workflows/test_evaluate.py::test_samples_of_no_class_are_held_against_what_is_read_of_the_real_images",
+        {"histogram(known.train.guesses, len(classes))": "histogram(known.train.labels, len(classes))"},
+    ),
+    *planted_in(
+        "held against",
+        "workflows/choosing.py",
+        "workflows/test_choosing.py::test_no_more_are_measured_than_draws_of_real_images_can_match",
+        {'min(int(counts.min()), self.judge.real.most("equal") // len(self.classes))': "int(counts.min())"},
+    ),
+    *planted_in(
+        "held against",
+        "workflows/choice_shown.py",
+        "workflows/test_rank.py::test_each_distance_is_shown_in_floors_of_as_many_real_images",
+        {'(1 if shares else own["real"])': '(1 if shares else found[next(iter(rows))]["real"])'},
+    ),
+    *planted_in(
+        "dropout",
+        "models/layers.py",
+        "models/test_layers.py::test_where_guidance_runs_a_batch_twice_both_halves_drop_the_same",
+        {"torch.stack(masks * times)": "torch.stack([mask for mask in masks for _ in range(times)])"},
+    ),
 )
 
 

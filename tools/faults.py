@@ -688,12 +688,6 @@ FAULTS = (
     ),
     *planted_in(
         "held against",
-        "workflows/choosing.py",
-        "workflows/test_choosing.py::test_no_more_are_measured_than_draws_of_real_images_can_match",
-        {'min(int(counts.min()), self.judge.real.most("equal") // len(self.classes))': "int(counts.min())"},
-    ),
-    *planted_in(
-        "held against",
         "workflows/choice_shown.py",
         "workflows/test_rank.py::test_each_distance_is_shown_in_floors_of_as_many_real_images",
         {'(1 if shares else own["real"])': '(1 if shares else found[next(iter(rows))]["real"])'},

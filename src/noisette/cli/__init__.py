@@ -64,7 +64,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(args: list[str]) -> int:
     for arg in args:  # cards and caches hold them, and JSON is UTF-8
-        if not arg.isprintable() and any("\ud800" <= sign <= "\udfff" for sign in arg):
+        if any("\ud800" <= sign <= "\udfff" for sign in arg):
             raise Refusal(f"argument {printable(arg)}: expected UTF-8")
     name = args[0] if args else "--help"
     if name in ("-h", "--help"):

@@ -7,12 +7,12 @@ from typing import Annotated
 from rich.console import Console
 from tyro.conf import arg
 
-from noisette.base.config import require
 from noisette.base.errors import Refusal
 from noisette.cli.flags import parse, subject
 from noisette.cli.progress import progress_bar
 from noisette.data.form import Form
 from noisette.workflows.check import check_data, show
+from noisette.workflows.recipes import DataConfig
 
 PROG = "noisette check DATA"
 
@@ -37,10 +37,10 @@ def run(args: list[str]) -> int:
     options = parse(Options, flags, PROG)
     if name is None:
         raise Refusal(f"no data set: expected its name first, as in {PROG}")
-    fraction = options.validation_fraction
-    require(0 <= fraction < 1, f"validation_fraction {fraction}", "a share from 0 up to 1")
+    asked = DataConfig(name, options.validation_fraction, options.split_seed, options.form)  # refuses as training does
+    split = asked.validation_fraction, asked.split_seed
     with progress_bar() as progress:
-        report = check_data(name, options.data_dir, fraction, options.split_seed, options.form, progress)
+        report = check_data(asked.data, options.data_dir, *split, asked.form, progress)
     show(report, Console())
     report.require_sound()
     return 0

@@ -110,7 +110,7 @@ REFUSED = {
     "model": (["mnits"], "no model 'mnits'.*did you mean 'mnist'"),
     "missing samples": (["real.npz", "none.npz"], "no sample file at none.npz"),
     "flag": (["real.npz", "--againts", "test"], "unknown flag --againts: did you mean --against"),
-    "choice": (["real.npz", "--against", "train"], "'train'.*--against.*'(test', 'validation|validation', 'test)'"),
+    "choice": (["real.npz", "--against", "train"], "'train'.*--against.*\\('test', 'validation'\\)"),
     "another size": (["real.npz", "mnist"], r"mnist.* draws the classes 0, 1"),
     "count": (["real.npz", "--count", "99"], "count 99: expected at least 100"),
     "sampling": (["model.safetensors", "--steps", "0"], "steps 0: expected at least 1"),

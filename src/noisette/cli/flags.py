@@ -107,3 +107,20 @@ def _list(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[tuple[Any, ...]] 
         is_instance=lambda value: isinstance(value, tuple),
         str_from_instance=lambda value: [",".join(str(part).replace(",", "\\,") for part in value)],
     )
+
+
+@_RULES.primitive_rule
+def _choice_that_may_be_left_out(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[str | None] | None:
+    """Literal[...] | None takes its choices, told in their order; tyro would tell None among them in any order."""
+    kinds = [kind for kind in typing.get_args(info.type) if kind is not type(None)]
+    if len(kinds) != 1 or typing.get_origin(kinds[0]) is not typing.Literal:
+        return None
+    choices = typing.get_args(kinds[0])
+    return PrimitiveConstructorSpec(
+        nargs=1,
+        metavar="{" + ",".join(choices) + "}",
+        instance_from_str=lambda args: args[0],
+        is_instance=lambda value: value is None or value in choices,
+        str_from_instance=lambda value: [str(value)],
+        choices=choices,
+    )

@@ -112,8 +112,8 @@ def _list(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[tuple[Any, ...]] 
 @_RULES.primitive_rule
 def _choice_that_may_be_left_out(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[str | None] | None:
     """Literal[...] | None takes its choices, told in their order; tyro would tell None among them in any order."""
-    kinds = [kind for kind in typing.get_args(info.type) if kind is not type(None)]
-    if len(kinds) != 1 or typing.get_origin(kinds[0]) is not typing.Literal:
+    kinds = typing.get_args(info.type)
+    if len(kinds) != 2 or kinds[1] is not type(None) or typing.get_origin(kinds[0]) is not typing.Literal:
         return None
     choices = typing.get_args(kinds[0])
     return PrimitiveConstructorSpec(
